@@ -1,0 +1,3 @@
+//! The program: arguments to settings to a command to an exit code.
+
+fn main() {}
