@@ -1,0 +1,411 @@
+//! Expansion of words: variables, quotes, escapes.
+//!
+//! The rules are those of the lexer in BuildKit's Dockerfile frontend, which follow POSIX `sh`
+//! (2.6.2 Parameter Expansion) with `${v/pattern/text}` on top. An unset variable is empty.
+
+use std::collections::BTreeSet;
+
+use thiserror::Error;
+
+use super::pattern::{self, Pattern};
+
+/// Expansions in expansions (`${a:-${b:-...}}`) nest at most this deep.
+const MAX_DEPTH: usize = 64;
+
+/// A word after expansion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expansion {
+    /// The text.
+    pub text: String,
+    /// The names of all variables that were looked up, set or not.
+    pub used: BTreeSet<String>,
+}
+
+/// What a word became that may split into several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// The words; none if everything expanded to nothing.
+    pub words: Vec<String>,
+    /// The names of all variables that were looked up, set or not.
+    pub used: BTreeSet<String>,
+}
+
+/// Why a word cannot be expanded.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ExpandError {
+    /// A quote that is opened and not closed.
+    #[error("unexpected end of {word:?} while looking for the matching {quote}")]
+    UnclosedQuote {
+        /// The word.
+        word: String,
+        /// The quote.
+        quote: char,
+    },
+    /// A `${` without its `}`, or a `${v/` without its second `/`.
+    #[error("missing {missing:?} in {word:?}")]
+    Unclosed {
+        /// The word.
+        word: String,
+        /// The character that is missing.
+        missing: char,
+    },
+    /// `${}`, `${:...}` or `${{`.
+    #[error("bad substitution in {word:?}")]
+    BadSubstitution {
+        /// The word.
+        word: String,
+    },
+    /// `${v` followed by something that is no known modifier.
+    #[error("unsupported modifier {modifier:?} in {word:?}")]
+    UnsupportedModifier {
+        /// The word.
+        word: String,
+        /// The modifier.
+        modifier: String,
+    },
+    /// A pattern with an escape that means nothing.
+    #[error("invalid pattern {pattern:?} in {word:?}")]
+    InvalidPattern {
+        /// The word.
+        word: String,
+        /// The pattern.
+        pattern: String,
+    },
+    /// `${v?message}` of an unset, or `${v:?message}` of an empty variable.
+    #[error("{name}: {message}")]
+    Required {
+        /// The variable.
+        name: String,
+        /// The message of the word, or a standard one.
+        message: String,
+    },
+    /// Expansions nested too deeply.
+    #[error("expansions in {word:?} nest more than {MAX_DEPTH} deep")]
+    TooDeep {
+        /// The word.
+        word: String,
+    },
+}
+
+/// Expands a word to one text.
+///
+/// # Errors
+/// When the word is malformed or demands a variable that is not set.
+pub fn expand(
+    word: &str,
+    escape: char,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Expansion, ExpandError> {
+    let (texts, used) = run(word, escape, lookup)?;
+    Ok(Expansion { text: texts.text, used })
+}
+
+/// Expands a word and splits the result at white space outside of quotes.
+///
+/// BuildKit does so for `EXPOSE` only; all other instructions use [`expand`].
+///
+/// # Errors
+/// As [`expand`].
+pub fn expand_words(
+    word: &str,
+    escape: char,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Words, ExpandError> {
+    let (texts, used) = run(word, escape, lookup)?;
+    Ok(Words { words: texts.finish(), used })
+}
+
+fn run(
+    word: &str,
+    escape: char,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Texts, BTreeSet<String>), ExpandError> {
+    let mut expander =
+        Expander { word, rest: word, escape, lookup, used: BTreeSet::new(), depth: 0 };
+    let texts = expander.until(None, Escapes::Removed)?;
+    Ok((texts, expander.used))
+}
+
+/// The result as one text and as words.
+#[derive(Debug, Default)]
+struct Texts {
+    text: String,
+    words: Vec<String>,
+    word: String,
+}
+
+impl Texts {
+    /// Adds what may separate words.
+    fn add(&mut self, text: &str) {
+        self.text.push_str(text);
+        for character in text.chars() {
+            if !character.is_whitespace() {
+                self.word.push(character);
+            } else if !self.word.is_empty() {
+                self.words.push(std::mem::take(&mut self.word));
+            }
+        }
+    }
+
+    /// Adds what never separates words.
+    fn add_whole(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.word.push_str(text);
+    }
+
+    fn finish(mut self) -> Vec<String> {
+        if !self.word.is_empty() {
+            self.words.push(self.word);
+        }
+        self.words
+    }
+}
+
+/// What becomes of escape characters: patterns need them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Escapes {
+    Removed,
+    Kept,
+}
+
+/// What follows the name in `${name...}`.
+#[derive(Clone, Copy, Debug)]
+enum Modifier {
+    Default,
+    Alternative,
+    Required,
+    Prefix,
+    Suffix,
+}
+
+struct Expander<'a> {
+    word: &'a str,
+    rest: &'a str,
+    escape: char,
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    used: BTreeSet<String>,
+    depth: usize,
+}
+
+impl Expander<'_> {
+    fn peek(&self) -> Option<char> {
+        self.rest.chars().next()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let mut characters = self.rest.chars();
+        let next = characters.next();
+        self.rest = characters.as_str();
+        next
+    }
+
+    fn word(&self) -> String {
+        self.word.to_owned()
+    }
+
+    fn look_up(&mut self, name: &str) -> Option<String> {
+        self.used.insert(name.to_owned());
+        (self.lookup)(name)
+    }
+
+    /// Expands up to an unquoted `stop`, which is consumed, or to the end.
+    fn until(&mut self, stop: Option<char>, escapes: Escapes) -> Result<Texts, ExpandError> {
+        if self.depth == MAX_DEPTH {
+            return Err(ExpandError::TooDeep { word: self.word() });
+        }
+        self.depth += 1;
+        let texts = self.until_nested(stop, escapes);
+        self.depth -= 1;
+        texts
+    }
+
+    fn until_nested(&mut self, stop: Option<char>, escapes: Escapes) -> Result<Texts, ExpandError> {
+        let mut texts = Texts::default();
+        while let Some(character) = self.next() {
+            if Some(character) == stop {
+                return Ok(texts);
+            }
+            match character {
+                '\'' => texts.add_whole(&self.single_quoted()?),
+                '"' => texts.add_whole(&self.double_quoted(escapes)?),
+                '$' => texts.add(&self.dollar()?),
+                _ if character == self.escape => {
+                    if escapes == Escapes::Kept {
+                        texts.add_whole(character.encode_utf8(&mut [0; 4]));
+                    }
+                    // At the very end the escape character escapes nothing and is dropped.
+                    if let Some(escaped) = self.next() {
+                        texts.add_whole(escaped.encode_utf8(&mut [0; 4]));
+                    }
+                }
+                _ => texts.add(character.encode_utf8(&mut [0; 4])),
+            }
+        }
+        match stop {
+            Some(missing) => Err(ExpandError::Unclosed { word: self.word(), missing }),
+            None => Ok(texts),
+        }
+    }
+
+    /// Everything up to the next single quote, as it is.
+    fn single_quoted(&mut self) -> Result<String, ExpandError> {
+        let rest = self.rest;
+        let (quoted, after) = rest
+            .split_once('\'')
+            .ok_or_else(|| ExpandError::UnclosedQuote { word: self.word(), quote: '\'' })?;
+        self.rest = after;
+        Ok(quoted.to_owned())
+    }
+
+    /// Within double quotes, variables are expanded, and the escape character only escapes `"`, `$` and itself.
+    fn double_quoted(&mut self, escapes: Escapes) -> Result<String, ExpandError> {
+        let mut text = String::new();
+        loop {
+            let character = self
+                .next()
+                .ok_or_else(|| ExpandError::UnclosedQuote { word: self.word(), quote: '"' })?;
+            match character {
+                '"' => return Ok(text),
+                '$' => text.push_str(&self.dollar()?),
+                _ if character == self.escape => {
+                    if escapes == Escapes::Kept {
+                        text.push(character);
+                    }
+                    match self.peek() {
+                        Some(next) if next == '"' || next == '$' || next == self.escape => {
+                            text.extend(self.next());
+                        }
+                        Some(_) => text.push(character),
+                        None => {}
+                    }
+                }
+                _ => text.push(character),
+            }
+        }
+    }
+
+    /// What follows a `$`.
+    fn dollar(&mut self) -> Result<String, ExpandError> {
+        if self.peek() != Some('{') {
+            let name = self.name();
+            return Ok(match name.as_str() {
+                "" => "$".to_owned(),
+                name => self.look_up(name).unwrap_or_default(),
+            });
+        }
+        self.next();
+        match self.peek() {
+            None => return Err(ExpandError::Unclosed { word: self.word(), missing: '}' }),
+            Some('{' | '}' | ':') => {
+                return Err(ExpandError::BadSubstitution { word: self.word() });
+            }
+            Some(_) => {}
+        }
+        let name = self.name();
+        let mut modifier = String::new();
+        let colon = self.peek() == Some(':');
+        if colon {
+            modifier.extend(self.next());
+        }
+        let next = self.next();
+        modifier.extend(next);
+        let kind = match next {
+            None => return Err(ExpandError::Unclosed { word: self.word(), missing: '}' }),
+            Some('}') if !colon => return Ok(self.look_up(&name).unwrap_or_default()),
+            Some('/') if !colon => return self.replace(&name),
+            Some('-') => Modifier::Default,
+            Some('+') => Modifier::Alternative,
+            Some('?') => Modifier::Required,
+            Some('#') if !colon => Modifier::Prefix,
+            Some('%') if !colon => Modifier::Suffix,
+            Some(_) => {
+                return Err(ExpandError::UnsupportedModifier { word: self.word(), modifier });
+            }
+        };
+        self.modified(&name, kind, colon)
+    }
+
+    /// The rest of `${name` with a modifier; `colon` makes an empty value count as unset.
+    fn modified(
+        &mut self,
+        name: &str,
+        modifier: Modifier,
+        colon: bool,
+    ) -> Result<String, ExpandError> {
+        let escapes = match modifier {
+            Modifier::Prefix | Modifier::Suffix => Escapes::Kept,
+            _ => Escapes::Removed,
+        };
+        let word = self.until(Some('}'), escapes)?.text;
+        let value = self.look_up(name);
+        let present = value.as_ref().is_some_and(|value| !(colon && value.is_empty()));
+        Ok(match modifier {
+            Modifier::Default if !present => word,
+            Modifier::Alternative if present => word,
+            Modifier::Alternative => String::new(),
+            Modifier::Required if !present => {
+                return Err(required(name, word, value.is_some()));
+            }
+            Modifier::Default | Modifier::Required => value.unwrap_or_default(),
+            Modifier::Prefix => self.trimmed(&value.unwrap_or_default(), &word, '#')?,
+            Modifier::Suffix => self.trimmed(&value.unwrap_or_default(), &word, '%')?,
+        })
+    }
+
+    fn trimmed(&self, value: &str, word: &str, sign: char) -> Result<String, ExpandError> {
+        let (text, greedy) = word.strip_prefix(sign).map_or((word, false), |text| (text, true));
+        let pattern = self.pattern(text)?;
+        let rest = match sign {
+            '#' => pattern.trim_prefix(value, greedy),
+            _ => pattern.trim_suffix(value, greedy),
+        };
+        Ok(rest.to_owned())
+    }
+
+    /// The rest of `${name/`.
+    fn replace(&mut self, name: &str) -> Result<String, ExpandError> {
+        let all = self.peek() == Some('/');
+        if all {
+            self.next();
+        }
+        let text = self.until(Some('/'), Escapes::Kept)?.text;
+        let replacement = self.until(Some('}'), Escapes::Kept)?.text;
+        let value = self.look_up(name).unwrap_or_default();
+        let pattern = self.pattern(&text)?;
+        Ok(pattern.replace(&value, &replacement, all))
+    }
+
+    fn pattern(&self, text: &str) -> Result<Pattern, ExpandError> {
+        pattern::parse(text).ok_or_else(|| ExpandError::InvalidPattern {
+            word: self.word(),
+            pattern: text.to_owned(),
+        })
+    }
+
+    /// A name: letters, digits and underscores; or digits only; or one special parameter.
+    fn name(&mut self) -> String {
+        let digits = |c: char| c.is_numeric();
+        let length = match self.peek() {
+            Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => 1,
+            Some(first) if digits(first) => {
+                self.rest.find(|c| !digits(c)).unwrap_or(self.rest.len())
+            }
+            _ => {
+                let other = |c: char| !(c.is_alphabetic() || digits(c) || c == '_');
+                self.rest.find(other).unwrap_or(self.rest.len())
+            }
+        };
+        let (name, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        name.to_owned()
+    }
+}
+
+fn required(name: &str, word: String, set: bool) -> ExpandError {
+    let message = match (word.is_empty(), set) {
+        (false, _) => word,
+        (true, true) => "is not allowed to be empty".to_owned(),
+        (true, false) => "is not allowed to be unset".to_owned(),
+    };
+    ExpandError::Required { name: name.to_owned(), message }
+}
