@@ -1,1 +1,34 @@
-//! To come.
+//! Layers: tar in canonical form, reading of foreign tar, compression, spooled blobs, indexes.
+//!
+//! Everything here is blocking and streams: what is resident never grows with a layer or a file
+//! (a [`LayerIndex`] grows with the number of entries, not with their bytes). Nothing here knows a
+//! registry, git or a root file system; entries come and go as
+//! [`longshore_runtime::entry::Entry`].
+//!
+//! - [`TarWriter`]: entries to bytes, the same bytes for the same entries, always.
+//! - [`read_tar`]: bytes of unknown origin to entries that obey the rules of the entry vocabulary.
+//! - [`Compression`], [`Compressor`], [`decoder`]: gzip in parallel blocks, zstd, plain.
+//! - [`write_layer`], [`read_layer`]: a layer as a file with its two digests.
+//! - [`LayerIndex`], [`MergedIndex`]: what must be known of a base image without unpacking it.
+//! - [`Accounts`]: names of users and groups to numbers.
+
+mod accounts;
+mod blob;
+mod compress;
+mod error;
+mod index;
+mod path;
+mod tar;
+
+pub use accounts::{AccountError, Accounts, Identity, Owner};
+pub use blob::{LayerBlob, read_layer, write_layer};
+pub use compress::{
+    Compression, CompressionError, Compressor, ENCODER_VERSION, GZIP_BLOCK, Sniff, decoder,
+};
+pub use error::LayerError;
+pub use index::{
+    AccountsFile, Found, INDEX_LIMIT, IndexEntry, IndexError, IndexKind, IndexSink, LayerIndex,
+    LoopError, MergedIndex,
+};
+pub use path::{PathProblem, clean_path, path_order};
+pub use tar::{ArchiveError, ArchiveProblem, Names, TarStats, TarWriter, WriteError, read_tar};

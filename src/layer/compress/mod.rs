@@ -1,0 +1,11 @@
+//! Compression of layers, deterministic for any number of threads, and decompression by magic.
+
+mod decode;
+mod encode;
+mod gzip;
+#[cfg(test)]
+mod tests;
+
+pub use decode::{CompressionError, Sniff, decoder};
+pub use encode::{Compression, Compressor, ENCODER_VERSION};
+pub use gzip::GZIP_BLOCK;

@@ -1,0 +1,170 @@
+//! The index of one layer, and the sink that makes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+
+use longshore_runtime::entry::{Entry, EntrySink, Kind};
+
+use crate::model::DiffId;
+
+/// The largest accounts file that is kept.
+pub(super) const ACCOUNTS_LIMIT: u64 = 1 << 20;
+
+/// Paths of the files whose content is kept.
+pub(super) const PASSWD: &[u8] = b"etc/passwd";
+pub(super) const GROUP: &[u8] = b"etc/group";
+
+/// What one layer changes, without the content of its files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LayerIndex {
+    /// What the layer has, by path.
+    pub entries: BTreeMap<Vec<u8>, IndexEntry>,
+    /// Paths of lower layers that it deletes.
+    pub whiteouts: BTreeSet<Vec<u8>>,
+    /// Directories in which it deletes everything of lower layers.
+    pub opaque: BTreeSet<Vec<u8>>,
+    /// Content of `etc/passwd`, where it is a file of at most 1 MiB.
+    pub passwd: Option<Vec<u8>>,
+    /// Content of `etc/group`, where it is a file of at most 1 MiB.
+    pub group: Option<Vec<u8>>,
+}
+
+/// One path of a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexEntry {
+    /// What it is.
+    pub kind: IndexKind,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// What an [`IndexEntry`] is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IndexKind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File {
+        /// Its length in bytes.
+        size: u64,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// Where it points, verbatim.
+        target: Vec<u8>,
+    },
+    /// Another name of a file of the same layer.
+    HardLink {
+        /// That file's path.
+        target: Vec<u8>,
+    },
+    /// A device or named pipe.
+    Other,
+}
+
+impl LayerIndex {
+    /// Whether the layer changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.whiteouts.is_empty() && self.opaque.is_empty()
+    }
+
+    /// Serialises the index of the layer `diff_id`; equal indexes have equal bytes.
+    pub fn to_bytes(&self, diff_id: DiffId) -> Vec<u8> {
+        super::format::encode(self, diff_id)
+    }
+
+    fn add(&mut self, entry: &Entry, content: &mut dyn Read) -> io::Result<()> {
+        let kind = match &entry.kind {
+            Kind::Whiteout => {
+                self.whiteouts.insert(entry.path.clone());
+                return Ok(());
+            }
+            Kind::Opaque => {
+                self.opaque.insert(entry.path.clone());
+                return Ok(());
+            }
+            Kind::Directory => IndexKind::Directory,
+            Kind::File { size } => IndexKind::File { size: *size },
+            Kind::Symlink { target } => IndexKind::Symlink { target: target.clone() },
+            Kind::HardLink { target } => IndexKind::HardLink { target: target.clone() },
+            Kind::CharDevice { .. } | Kind::BlockDevice { .. } | Kind::Fifo => IndexKind::Other,
+        };
+        let accounts = match entry.path.as_slice() {
+            PASSWD => Some(&mut self.passwd),
+            GROUP => Some(&mut self.group),
+            _ => None,
+        };
+        if let Some(kept) = accounts {
+            // Of a path that comes twice the last one counts.
+            *kept = match kind {
+                IndexKind::File { size } if size <= ACCOUNTS_LIMIT => {
+                    let mut bytes = Vec::new();
+                    content.read_to_end(&mut bytes)?;
+                    Some(bytes)
+                }
+                _ => None,
+            };
+        }
+        let entry_of = IndexEntry { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid };
+        self.entries.insert(entry.path.clone(), entry_of);
+        Ok(())
+    }
+}
+
+/// Makes an index from the entries that pass, and hands them on if there is somebody to take them.
+pub struct IndexSink<'a> {
+    index: LayerIndex,
+    next: Option<&'a mut dyn EntrySink>,
+}
+
+impl std::fmt::Debug for IndexSink<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IndexSink").field("entries", &self.index.entries.len()).finish()
+    }
+}
+
+impl<'a> IndexSink<'a> {
+    /// A sink that only makes an index.
+    pub fn new() -> Self {
+        Self { index: LayerIndex::default(), next: None }
+    }
+
+    /// A sink that hands every entry on to `next`.
+    pub fn before(next: &'a mut dyn EntrySink) -> Self {
+        Self { index: LayerIndex::default(), next: Some(next) }
+    }
+
+    /// The index of what has passed.
+    pub fn finish(self) -> LayerIndex {
+        self.index
+    }
+}
+
+impl Default for IndexSink<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl EntrySink for IndexSink<'_> {
+    fn entry(&mut self, entry: &Entry, content: &mut dyn Read) -> io::Result<()> {
+        let accounts = matches!(entry.path.as_slice(), PASSWD | GROUP);
+        let small = matches!(entry.kind, Kind::File { size } if size <= ACCOUNTS_LIMIT);
+        let Some(next) = &mut self.next else {
+            return self.index.add(entry, content);
+        };
+        if accounts && small {
+            // Both sides need the content, which is small.
+            let mut bytes = Vec::new();
+            content.read_to_end(&mut bytes)?;
+            self.index.add(entry, &mut bytes.as_slice())?;
+            return next.entry(entry, &mut bytes.as_slice());
+        }
+        self.index.add(entry, &mut io::empty())?;
+        next.entry(entry, content)
+    }
+}
