@@ -19,3 +19,6 @@ mod rules;
 
 pub use go_match::{BadPattern, GoPattern, clean_path};
 pub use rules::{IgnoreError, IgnoreRules};
+
+#[cfg(test)]
+mod tests;
