@@ -1,1 +1,34 @@
-//! To come.
+//! The build context: which files there are, what identifies them, and where their bytes are.
+//!
+//! [`open`] finds the git repository around the directory and gives a [`ContextSource`]: the work
+//! tree as it lies on disk with git's ids and modes, the tree of a commit, or a plain directory.
+//! Listing a context applies the ignore rules; [`select`] picks what a COPY takes; [`checksum`] is
+//! what enters a stage's digest. Building layers from it is the business of `layer`.
+//!
+//! Invariants:
+//! - Work tree contexts are what is on disk: modified, untracked and git-ignored files count by
+//!   content. The index serves as a cache of ids for files that did not change since.
+//! - No symbolic link is followed while listing or reading entries, and no byte of a file leaves
+//!   [`ContextSource::open`] without its id being checked: a difference is an error at the end of
+//!   the stream, never a silently different layer.
+//! - No filter, hook or other program that the repository names is run, whoever owns it.
+//! - Nothing here is resident that grows with a file; entries are bounded by their number.
+
+mod checksum;
+mod dir;
+mod entry;
+mod error;
+mod git;
+mod object_id;
+mod read;
+mod select;
+mod source;
+mod walk;
+
+pub use checksum::checksum;
+pub use entry::{Commit, ContextEntry, EntryKind};
+pub use error::ContextError;
+pub use object_id::{BlobIdHasher, ObjectId};
+pub use read::{load_ignore_rules, read_file};
+pub use select::{SelectError, Selected, Wildcards, select};
+pub use source::{ContextOptions, ContextSource, GitDirectory, LfsPointers, RepositoryUse, open};

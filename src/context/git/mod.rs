@@ -1,0 +1,45 @@
+//! Contexts in git repositories; the only place that knows libgit2.
+//!
+//! libgit2 serves as a reader of objects, references and the index. The repository is opened as if
+//! it was bare, which asks neither who owns it nor which work tree its config names, so a checkout
+//! that belongs to another user is read like any other; nothing in it is ever executed, and libgit2
+//! checks the id of each object that it reads. SHA-256 and reftable repositories are refused with
+//! the reason.
+//!
+//! Limits: objects come through libgit2 as a whole, so a commit's tree should not hold huge files
+//! (work trees are streamed); a sparse or split index is not read, which costs hashing all files.
+
+mod repository;
+mod revision;
+mod tracked;
+mod worktree;
+
+use std::path::Path;
+
+use self::repository::Repository;
+use super::{ContextError, ContextOptions, ContextSource, RepositoryUse};
+
+/// Opens the context in `root`, a canonical path, if there is a repository around it.
+pub(super) fn open(
+    root: &Path,
+    options: &ContextOptions,
+) -> Result<Option<Box<dyn ContextSource>>, ContextError> {
+    let revision = match &options.repository {
+        RepositoryUse::Revision(revision) => Some(revision.as_str()),
+        RepositoryUse::Worktree | RepositoryUse::Ignore => None,
+    };
+    let Some(repository) = Repository::around(root, revision.is_some())? else {
+        return match revision {
+            None => Ok(None),
+            Some(revision) => Err(ContextError::Repository {
+                path: root.to_owned(),
+                reason: format!("there is none to read {revision:?} from"),
+                source: None,
+            }),
+        };
+    };
+    Ok(Some(match revision {
+        None => Box::new(worktree::WorktreeContext::open(root, repository, options)?),
+        Some(revision) => Box::new(revision::RevisionContext::open(repository, revision, options)?),
+    }))
+}

@@ -1,0 +1,239 @@
+//! Finding a repository and reading its objects.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use git2::{ErrorCode, ObjectType, Oid, TreeWalkMode, TreeWalkResult};
+
+use crate::context::entry::Content;
+use crate::context::{Commit, ContextEntry, ContextError, EntryKind, ObjectId};
+
+/// How much of a `.git` file or the config is read.
+const SMALL_FILE: u64 = 1 << 20;
+
+/// A repository around a context.
+pub(super) struct Repository {
+    /// libgit2's handle may move between threads but not be shared.
+    handle: Mutex<git2::Repository>,
+    /// The directory with `HEAD` and `index`.
+    pub(super) directory: PathBuf,
+    /// Where the context lies in the tree; empty at its root.
+    pub(super) prefix: Vec<u8>,
+}
+
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Repository")
+            .field("directory", &self.directory)
+            .field("prefix", &OsStr::from_bytes(&self.prefix))
+            .finish_non_exhaustive()
+    }
+}
+
+impl Repository {
+    /// Finds the repository whose work tree holds `root`, a canonical path; if `bare` also one that
+    /// `root` itself is.
+    pub(super) fn around(root: &Path, bare: bool) -> Result<Option<Self>, ContextError> {
+        if bare && is_git_directory(root) {
+            return Self::open(root.to_owned(), Vec::new()).map(Some);
+        }
+        for worktree in root.ancestors() {
+            let Some(directory) = git_directory(&worktree.join(".git"))? else {
+                continue;
+            };
+            let prefix = root.strip_prefix(worktree).unwrap_or(Path::new(""));
+            let prefix = prefix.as_os_str().as_bytes().to_vec();
+            return Self::open(directory, prefix).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn open(directory: PathBuf, prefix: Vec<u8>) -> Result<Self, ContextError> {
+        let handle = git2::Repository::open_bare(&directory)
+            .map_err(|error| failure(&directory, "it cannot be opened", error))?;
+        Ok(Self { handle: Mutex::new(handle), directory, prefix })
+    }
+
+    fn handle(&self) -> MutexGuard<'_, git2::Repository> {
+        self.handle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn failure(&self, reason: impl Into<String>, error: git2::Error) -> ContextError {
+        failure(&self.directory, reason, error)
+    }
+
+    /// The commit of HEAD; nothing before the first one.
+    pub(super) fn head(&self) -> Result<Option<Commit>, ContextError> {
+        let handle = self.handle();
+        let head = match handle.head() {
+            Ok(head) => head,
+            Err(error) if error.code() == ErrorCode::UnbornBranch => return Ok(None),
+            Err(error) => return Err(self.failure("HEAD cannot be read", error)),
+        };
+        let commit = head
+            .peel_to_commit()
+            .map_err(|error| self.failure("the commit of HEAD cannot be read", error))?;
+        Ok(Some(facts(&commit)))
+    }
+
+    /// The commit that a revision names.
+    pub(super) fn commit(&self, revision: &str) -> Result<Commit, ContextError> {
+        let handle = self.handle();
+        let commit = handle
+            .revparse_single(revision)
+            .and_then(|object| object.peel_to_commit())
+            .map_err(|error| self.failure(format!("{revision:?} names no commit here"), error))?;
+        Ok(facts(&commit))
+    }
+
+    /// Every entry of the commit's tree below the prefix, in git's order, links with their targets.
+    /// Sizes are left out unless `sizes` asks for them.
+    pub(super) fn tree(&self, commit: &str) -> Result<Vec<ContextEntry>, ContextError> {
+        let fail = |error| self.failure(format!("the tree of {commit} cannot be read"), error);
+        let handle = self.handle();
+        let id = Oid::from_str(commit).map_err(fail)?;
+        let mut tree = handle.find_commit(id).and_then(|commit| commit.tree()).map_err(fail)?;
+        if !self.prefix.is_empty() {
+            let place = Path::new(OsStr::from_bytes(&self.prefix));
+            tree = match tree.get_path(place) {
+                Ok(entry) => entry
+                    .to_object(&handle)
+                    .and_then(|object| object.peel_to_tree())
+                    .map_err(fail)?,
+                Err(error) if error.code() == ErrorCode::NotFound => return Ok(Vec::new()),
+                Err(error) => return Err(fail(error)),
+            };
+        }
+        let mut entries = Vec::new();
+        tree.walk(TreeWalkMode::PreOrder, |parent, entry| {
+            let path = [parent.as_bytes(), entry.name_bytes()].concat();
+            entries.push(tree_entry(path, entry.filemode(), object_id(entry.id())));
+            TreeWalkResult::Ok
+        })
+        .map_err(fail)?;
+        Ok(entries)
+    }
+
+    /// The size of a blob, from its header.
+    pub(super) fn blob_size(&self, object: ObjectId) -> Result<u64, ContextError> {
+        let handle = self.handle();
+        let odb = handle.odb().map_err(|error| self.missing(object, error))?;
+        let (size, _) =
+            odb.read_header(oid(object)).map_err(|error| self.missing(object, error))?;
+        Ok(size as u64)
+    }
+
+    /// Tells for each blob whether it is here and has the size (its low 32 bits) that comes with it.
+    pub(super) fn have_sizes(&self, blobs: impl Iterator<Item = (ObjectId, u32)>) -> Vec<bool> {
+        let handle = self.handle();
+        let Ok(odb) = handle.odb() else {
+            return blobs.map(|_| false).collect();
+        };
+        blobs
+            .map(|(object, expected)| {
+                odb.read_header(oid(object))
+                    .is_ok_and(|(size, _)| size as u64 & 0xFFFF_FFFF == u64::from(expected))
+            })
+            .collect()
+    }
+
+    /// The content of a blob.
+    pub(super) fn blob(&self, object: ObjectId) -> Result<Vec<u8>, ContextError> {
+        let handle = self.handle();
+        let odb = handle.odb().map_err(|error| self.missing(object, error))?;
+        let found = odb.read(oid(object)).map_err(|error| self.missing(object, error))?;
+        match found.kind() {
+            ObjectType::Blob => Ok(found.data().to_vec()),
+            _ => Err(self.missing(object, git2::Error::from_str("the object is not a blob"))),
+        }
+    }
+
+    fn missing(&self, object: ObjectId, error: git2::Error) -> ContextError {
+        self.failure(
+            format!("object {object} cannot be read (a partial clone fetches it only on demand)"),
+            error,
+        )
+    }
+
+    /// Whether the x bit on disk means something in this work tree (`core.fileMode`).
+    pub(super) fn trusts_file_mode(&self) -> bool {
+        self.config("core.filemode").as_deref() != Some("false")
+    }
+
+    /// Whether work tree files may differ from blobs by conversion (attributes, `core.autocrlf`).
+    pub(super) fn config(&self, name: &str) -> Option<String> {
+        let handle = self.handle();
+        let config = handle.config().ok()?;
+        config.get_string(name).ok().map(|value| value.to_ascii_lowercase())
+    }
+}
+
+fn failure(directory: &Path, reason: impl Into<String>, error: git2::Error) -> ContextError {
+    let source = Some(Box::new(error).into());
+    ContextError::Repository { path: directory.to_owned(), reason: reason.into(), source }
+}
+
+fn facts(commit: &git2::Commit<'_>) -> Commit {
+    Commit { id: commit.id().to_string(), time: commit.time().seconds() }
+}
+
+pub(super) fn object_id(id: Oid) -> ObjectId {
+    let bytes = id.as_bytes().try_into().expect("ids of SHA-1 repositories have 20 bytes");
+    ObjectId::from_bytes(bytes)
+}
+
+fn oid(object: ObjectId) -> Oid {
+    Oid::from_bytes(object.as_bytes()).expect("20 bytes are an id")
+}
+
+fn tree_entry(path: Vec<u8>, mode: i32, object: ObjectId) -> ContextEntry {
+    let (kind, mode, content) = match mode {
+        0o040_000 => (EntryKind::Directory, 0o755, Content::None),
+        0o120_000 => (EntryKind::Symlink { target: Vec::new() }, 0o777, Content::None),
+        0o160_000 => (EntryKind::Submodule, 0o755, Content::None),
+        0o100_755 => (EntryKind::File, 0o755, Content::Git),
+        _ => (EntryKind::File, 0o644, Content::Git),
+    };
+    let object = if kind == EntryKind::Directory { ObjectId::default() } else { object };
+    ContextEntry { path, kind, mode, size: 0, object, mtime: None, content }
+}
+
+/// Tells whether a directory has what every git directory has.
+fn is_git_directory(directory: &Path) -> bool {
+    directory.join("HEAD").is_file()
+        && (directory.join("commondir").is_file() || directory.join("objects").is_dir())
+}
+
+/// The git directory that `.git` is, or names (linked work trees, submodules); nothing if `.git` is
+/// not there or is a directory that is no repository, which git passes over too.
+fn git_directory(dot_git: &Path) -> Result<Option<PathBuf>, ContextError> {
+    let fail = |error| ContextError::read(dot_git, error);
+    match fs_err::metadata(dot_git) {
+        Ok(metadata) if metadata.is_dir() => {
+            return Ok(is_git_directory(dot_git).then(|| dot_git.to_owned()));
+        }
+        Ok(metadata) if metadata.is_file() && metadata.len() < SMALL_FILE => {}
+        Ok(_) => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fail(error)),
+    }
+    let text = fs_err::read(dot_git).map_err(fail)?;
+    let refuse = |reason: String| ContextError::Repository {
+        path: dot_git.to_owned(),
+        reason,
+        source: None,
+    };
+    let target = text
+        .strip_prefix(b"gitdir:")
+        .map(<[u8]>::trim_ascii)
+        .ok_or_else(|| refuse("the file names no git directory".to_owned()))?;
+    let target = PathBuf::from(std::ffi::OsString::from_vec(target.to_vec()));
+    let directory = dot_git.parent().unwrap_or(Path::new("")).join(target);
+    if !is_git_directory(&directory) {
+        return Err(refuse(format!("{} is not here", directory.display())));
+    }
+    Ok(Some(directory))
+}
