@@ -34,7 +34,7 @@ pub struct Words {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ExpandError {
     /// A quote that is opened and not closed.
-    #[error("unexpected end of {word:?} while looking for the matching {quote}")]
+    #[error("a quote ({quote}) is opened and not closed in {word:?}")]
     UnclosedQuote {
         /// The word.
         word: String,
@@ -316,8 +316,8 @@ impl Expander<'_> {
             Some('-') => Modifier::Default,
             Some('+') => Modifier::Alternative,
             Some('?') => Modifier::Required,
-            Some('#') if !colon => Modifier::Prefix,
-            Some('%') if !colon => Modifier::Suffix,
+            Some('#') => Modifier::Prefix,
+            Some('%') => Modifier::Suffix,
             Some(_) => {
                 return Err(ExpandError::UnsupportedModifier { word: self.word(), modifier });
             }
@@ -384,7 +384,7 @@ impl Expander<'_> {
 
     /// A name: letters, digits and underscores; or digits only; or one special parameter.
     fn name(&mut self) -> String {
-        let digits = |c: char| c.is_numeric();
+        let digits = |c: char| c.is_ascii_digit();
         let length = match self.peek() {
             Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => 1,
             Some(first) if digits(first) => {

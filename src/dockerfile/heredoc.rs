@@ -46,7 +46,7 @@ pub(super) fn refuse(
                 _ => "put the text into a file of the context",
             };
             let message = "heredocs are not supported yet";
-            let _: Option<()> = complaints.add(opening.fragment.span(), message, hint);
+            complaints.note(opening.fragment.span(), message, hint);
         }
     }
     found

@@ -37,3 +37,6 @@ pub use diagnostics::{Diagnostic, ParseError, Span, Spanned};
 pub use expand::{ExpandError, Expansion, Words, expand, expand_words};
 pub use parse::{parse, parse_trigger};
 pub use ports::{PortError, exposed_ports};
+
+#[cfg(test)]
+mod tests;

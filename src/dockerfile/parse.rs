@@ -56,7 +56,7 @@ pub fn parse_trigger(text: &str) -> Result<Instruction, ParseError> {
     while let Some(line) = reader.next_line() {
         let statement = Statement::split(&line, directives.escape);
         if read.is_some() {
-            let _: Option<()> = complaints.add(
+            complaints.note(
                 statement.keyword.span(),
                 "an ONBUILD trigger is a single instruction",
                 None,
@@ -67,7 +67,7 @@ pub fn parse_trigger(text: &str) -> Result<Instruction, ParseError> {
     }
     if read.is_none() && complaints.diagnostics.is_empty() {
         let end = Span { start: 0, end: 0 };
-        let _: Option<()> = complaints.add(end, "the ONBUILD trigger is empty", None);
+        complaints.note(end, "the ONBUILD trigger is empty", None);
     }
     match read {
         Some(instruction) if complaints.diagnostics.is_empty() => Ok(instruction),
@@ -128,7 +128,7 @@ impl File {
 
     fn stray(&mut self, statement: &Statement<'_>, complaints: &mut Complaints) {
         if !std::mem::replace(&mut self.stray, true) {
-            let _: Option<()> = complaints.add(
+            complaints.note(
                 statement.keyword.span(),
                 "no build stage in current context",
                 "only ARG may stand before the first FROM",
@@ -189,7 +189,7 @@ impl File {
         let span = Span { start: end, end };
         let message =
             if self.any { "no build stage: there is no FROM" } else { "file with no instructions" };
-        let _: Option<()> = complaints.add(span, message, "a Dockerfile needs at least one FROM");
+        complaints.note(span, message, "a Dockerfile needs at least one FROM");
     }
 }
 
