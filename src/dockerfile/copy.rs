@@ -96,7 +96,7 @@ impl Parts {
             let hint = "flags stand between the keyword and the first source";
             return complaints.add(late.span, message, hint);
         }
-        let (1.., Some(destination)) = (sources.len().saturating_sub(1), sources.pop()) else {
+        let Some(destination) = sources.pop().filter(|_| !sources.is_empty()) else {
             let message = format!("{} requires at least two arguments", statement.name);
             let hint = "the last argument is the destination";
             return complaints.add(statement.keyword.span(), message, hint);

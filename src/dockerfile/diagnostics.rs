@@ -9,6 +9,9 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 /// Editors on Windows put it in front of a text.
 pub(super) const BYTE_ORDER_MARK: char = '\u{feff}';
 
+/// Errors shown at most: a file that is no Dockerfile at all has one in every line.
+const MAX_SHOWN: usize = 50;
+
 /// A range of bytes in the source text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Span {
@@ -97,13 +100,16 @@ impl std::error::Error for ParseError {}
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let renderer = Renderer::plain();
-        for (index, diagnostic) in self.diagnostics.iter().enumerate() {
+        for (index, diagnostic) in self.diagnostics.iter().take(MAX_SHOWN).enumerate() {
             if index > 0 {
                 f.write_str("\n\n")?;
             }
             f.write_str(&self.render(&renderer, diagnostic))?;
         }
-        Ok(())
+        match self.diagnostics.len().saturating_sub(MAX_SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "\n\nand {more} more errors"),
+        }
     }
 }
 

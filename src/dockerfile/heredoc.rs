@@ -48,6 +48,10 @@ pub(super) fn refuse(
             let message = "heredocs are not supported yet";
             complaints.note(opening.fragment.span(), message, hint);
         }
+        if !ended && !opening.spaced {
+            // The body reaches to the end of the file as far as anyone can tell.
+            break;
+        }
     }
     found
 }

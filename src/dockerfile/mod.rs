@@ -24,7 +24,6 @@ mod instruction;
 mod json_form;
 mod lines;
 mod parse;
-mod pattern;
 mod ports;
 mod words;
 

@@ -3,7 +3,6 @@
 use super::ast::{ArgDeclaration, Dockerfile, Instruction, InstructionKind, Stage};
 use super::diagnostics::{Complaints, ParseError, Span, Spanned};
 use super::flags::{self, Flags};
-use super::fragment::Line;
 use super::instruction::{self, Statement};
 use super::words::plain_words;
 use super::{heredoc, lines};
@@ -17,7 +16,7 @@ pub fn parse(name: &str, text: &str) -> Result<Dockerfile, ParseError> {
     let (mut reader, directives) = lines::Reader::new(text, &mut complaints);
     let mut file = File::default();
     while let Some(line) = reader.next_line() {
-        let statement = Statement::split(&line, directives.escape);
+        let statement = Statement::of(line.whole(), directives.escape);
         if heredoc::refuse(&statement, &mut reader, &mut complaints) {
             file.skip(&statement, &mut complaints);
         } else {
@@ -54,7 +53,7 @@ pub fn parse_trigger(text: &str) -> Result<Instruction, ParseError> {
     let (mut reader, directives) = lines::Reader::new(text, &mut complaints);
     let mut read = None;
     while let Some(line) = reader.next_line() {
-        let statement = Statement::split(&line, directives.escape);
+        let statement = Statement::of(line.whole(), directives.escape);
         if read.is_some() {
             complaints.note(
                 statement.keyword.span(),
@@ -207,11 +206,4 @@ fn wrong_from(
     };
     let span = if words.is_empty() { statement.keyword.span() } else { statement.arguments.span() };
     complaints.add(span, "FROM requires either one or three arguments", hint)
-}
-
-/// The line of a trigger within an `ONBUILD` is a part of the `ONBUILD`'s line.
-impl<'a> Statement<'a> {
-    fn split(line: &'a Line, escape: char) -> Self {
-        Statement::of(line.whole(), escape)
-    }
 }

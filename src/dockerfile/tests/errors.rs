@@ -290,6 +290,13 @@ fn several_errors_of_one_instruction_are_all_reported() {
 }
 
 #[test]
+fn a_file_that_is_no_dockerfile_does_not_flood_the_log() {
+    let text = errors(&"{\"a\": 1},\n".repeat(60)).to_string();
+    assert_eq!(text.matches("error: unknown instruction").count(), 50);
+    assert!(text.ends_with("\n\nand 10 more errors"), "{text}");
+}
+
+#[test]
 fn unknown_words_come_with_a_suggestion() {
     for (instruction, hint) in [
         ("RUM a", Some("did you mean RUN?")),

@@ -33,7 +33,7 @@ fn check_error(error: &ParseError, text: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn parsing_never_panics_and_spans_lie_inside(text in dockerfile()) {
