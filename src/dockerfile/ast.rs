@@ -113,7 +113,7 @@ pub enum Command {
     Exec(Vec<String>),
 }
 
-/// A `COPY`; all words unexpanded.
+/// A `COPY`; all words unexpanded. The span of a flag's value is that of the whole flag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopyFiles {
     /// `--from`: a stage's name or number, or an image. Not subject to expansion.
@@ -128,7 +128,7 @@ pub struct CopyFiles {
     pub destination: Spanned<String>,
 }
 
-/// An `ADD`; all words unexpanded.
+/// An `ADD`; all words unexpanded. The span of a flag's value is that of the whole flag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddFiles {
     /// `--chown`.

@@ -41,7 +41,7 @@ pub(super) fn copy(
     let parts = Parts::read(statement, flags::COPY, complaints)?;
     for source in &parts.sources {
         if remote_source(&source.value) == Some(RemoteSource::Url) {
-            let message = format!("the source {:?} can't be a URL in COPY", source.value);
+            let message = "a source of COPY can't be a URL";
             return complaints.add(source.span, message, "download it in a RUN");
         }
     }
@@ -96,7 +96,7 @@ impl Parts {
             let hint = "flags stand between the keyword and the first source";
             return complaints.add(late.span, message, hint);
         }
-        let (1.., Some(destination)) = (sources.len().saturating_sub(1), sources.pop()) else {
+        let Some(destination) = sources.pop().filter(|_| !sources.is_empty()) else {
             let message = format!("{} requires at least two arguments", statement.name);
             let hint = "the last argument is the destination";
             return complaints.add(statement.keyword.span(), message, hint);

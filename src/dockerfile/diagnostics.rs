@@ -6,6 +6,12 @@ use std::fmt;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
+/// Editors on Windows put it in front of a text.
+pub(super) const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// Errors shown at most: a file that is no Dockerfile at all has one in every line.
+const MAX_SHOWN: usize = 50;
+
 /// A range of bytes in the source text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Span {
@@ -55,6 +61,16 @@ pub(super) struct Complaints {
 }
 
 impl Complaints {
+    /// Notes an error.
+    pub(super) fn note(
+        &mut self,
+        span: Span,
+        message: impl Into<String>,
+        hint: impl Into<Option<&'static str>>,
+    ) {
+        let _: Option<()> = self.add(span, message, hint);
+    }
+
     /// Notes an error. Returns `None` so that a caller can leave with it by `?` or `return`.
     pub(super) fn add<T>(
         &mut self,
@@ -84,20 +100,28 @@ impl std::error::Error for ParseError {}
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let renderer = Renderer::plain();
-        for (index, diagnostic) in self.diagnostics.iter().enumerate() {
+        for (index, diagnostic) in self.diagnostics.iter().take(MAX_SHOWN).enumerate() {
             if index > 0 {
                 f.write_str("\n\n")?;
             }
             f.write_str(&self.render(&renderer, diagnostic))?;
         }
-        Ok(())
+        match self.diagnostics.len().saturating_sub(MAX_SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "\n\nand {more} more errors"),
+        }
     }
 }
 
 impl ParseError {
     fn render(&self, renderer: &Renderer, diagnostic: &Diagnostic) -> String {
         let span = first_line(&self.source_text, diagnostic.span);
-        let snippet = Snippet::source(self.source_text.as_str())
+        // The mark takes a column in the text, but none on a screen.
+        let text = self.source_text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.source_text);
+        let mark = self.source_text.len() - text.len();
+        let span =
+            Span { start: span.start.saturating_sub(mark), end: span.end.saturating_sub(mark) };
+        let snippet = Snippet::source(text)
             .path(self.name.as_str())
             .annotation(AnnotationKind::Primary.span(span.start..span.end));
         let mut group = Level::ERROR.primary_title(diagnostic.message.as_str()).element(snippet);
@@ -114,8 +138,9 @@ pub(super) fn line_column(text: &str, offset: usize) -> (usize, usize) {
     let before = &text[..offset];
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
-    let mark = if line_start == 0 && before.starts_with('\u{feff}') { 1 } else { 0 };
-    (line, before[line_start..].chars().count() + 1 - mark)
+    let column = before[line_start..].chars().count() + 1;
+    let mark = line == 1 && before.starts_with(BYTE_ORDER_MARK);
+    (line, column - usize::from(mark))
 }
 
 /// Cuts a span at the end of its first line: a caret under one line says enough.

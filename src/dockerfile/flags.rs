@@ -127,7 +127,7 @@ impl Flags {
             None => {
                 let names = known.iter().map(|known| known.name());
                 let hint = nearest(name, names).map(|name| format!("did you mean --{name}?"));
-                let message = format!("unknown flag: --{name}");
+                let message = format!("unknown flag: --{}", name.escape_debug());
                 return complaints.add_hinted(flag.span, message, hint);
             }
         };

@@ -46,7 +46,11 @@ pub(super) fn refuse(
                 _ => "put the text into a file of the context",
             };
             let message = "heredocs are not supported yet";
-            let _: Option<()> = complaints.add(opening.fragment.span(), message, hint);
+            complaints.note(opening.fragment.span(), message, hint);
+        }
+        if !ended && !opening.spaced {
+            // The body reaches to the end of the file as far as anyone can tell.
+            break;
         }
     }
     found

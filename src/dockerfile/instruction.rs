@@ -142,7 +142,7 @@ fn plain_kind(statement: &Statement<'_>, complaints: &mut Complaints) -> Option<
 
 fn unknown(statement: &Statement<'_>, complaints: &mut Complaints) -> Option<InstructionKind> {
     let hint = nearest(&statement.name, KEYWORDS).map(|name| format!("did you mean {name}?"));
-    let message = format!("unknown instruction: {}", statement.keyword.text());
+    let message = format!("unknown instruction: {}", statement.keyword.text().escape_debug());
     complaints.add_hinted(statement.keyword.span(), message, hint)
 }
 
@@ -247,7 +247,7 @@ fn expose(statement: &Statement<'_>, complaints: &mut Complaints) -> Option<Inst
     for word in words.iter().filter(|word| !word.value.contains(special)) {
         if let Err(error) = ports::exposed_ports(&word.value) {
             valid = false;
-            let _: Option<()> = complaints.add(
+            complaints.note(
                 word.span,
                 error.to_string(),
                 "write PORT or FIRST-LAST, with /tcp, /udp or /sctp behind it",

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::ast::Directives;
-use super::diagnostics::{Complaints, Span, Spanned};
+use super::diagnostics::{BYTE_ORDER_MARK, Complaints, Span, Spanned};
 use super::fragment::Line;
 
 /// Reads a text line by logical line.
@@ -21,7 +21,7 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Starts at the top of a file: skips the byte-order mark and reads the directives.
     pub(super) fn new(source: &'a str, complaints: &mut Complaints) -> (Self, Directives) {
-        let position = if source.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+        let position = source.len() - source.strip_prefix(BYTE_ORDER_MARK).unwrap_or(source).len();
         let mut reader = Self { source, position, escape: '\\' };
         let directives = reader.directives(complaints);
         reader.escape = directives.escape;
@@ -119,7 +119,7 @@ impl<'a> Reader<'a> {
             };
             if repeated {
                 let message = format!("only one {key} parser directive can be used");
-                let _: Option<()> = complaints.add(key_span, message, None);
+                complaints.note(key_span, message, None);
                 continue;
             }
             match key.as_str() {
@@ -156,7 +156,7 @@ fn set_escape(directives: &mut Directives, value: &Spanned<String>, complaints: 
         "`" => directives.escape = '`',
         other => {
             let message = format!("the escape character {other:?} is neither \\ nor `");
-            let _: Option<()> = complaints.add(value.span, message, None);
+            complaints.note(value.span, message, None);
         }
     }
 }

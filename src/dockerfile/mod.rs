@@ -24,7 +24,6 @@ mod instruction;
 mod json_form;
 mod lines;
 mod parse;
-mod pattern;
 mod ports;
 mod words;
 
@@ -37,3 +36,6 @@ pub use diagnostics::{Diagnostic, ParseError, Span, Spanned};
 pub use expand::{ExpandError, Expansion, Words, expand, expand_words};
 pub use parse::{parse, parse_trigger};
 pub use ports::{PortError, exposed_ports};
+
+#[cfg(test)]
+mod tests;

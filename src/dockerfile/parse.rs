@@ -3,7 +3,6 @@
 use super::ast::{ArgDeclaration, Dockerfile, Instruction, InstructionKind, Stage};
 use super::diagnostics::{Complaints, ParseError, Span, Spanned};
 use super::flags::{self, Flags};
-use super::fragment::Line;
 use super::instruction::{self, Statement};
 use super::words::plain_words;
 use super::{heredoc, lines};
@@ -17,7 +16,7 @@ pub fn parse(name: &str, text: &str) -> Result<Dockerfile, ParseError> {
     let (mut reader, directives) = lines::Reader::new(text, &mut complaints);
     let mut file = File::default();
     while let Some(line) = reader.next_line() {
-        let statement = Statement::split(&line, directives.escape);
+        let statement = Statement::of(line.whole(), directives.escape);
         if heredoc::refuse(&statement, &mut reader, &mut complaints) {
             file.skip(&statement, &mut complaints);
         } else {
@@ -54,9 +53,9 @@ pub fn parse_trigger(text: &str) -> Result<Instruction, ParseError> {
     let (mut reader, directives) = lines::Reader::new(text, &mut complaints);
     let mut read = None;
     while let Some(line) = reader.next_line() {
-        let statement = Statement::split(&line, directives.escape);
+        let statement = Statement::of(line.whole(), directives.escape);
         if read.is_some() {
-            let _: Option<()> = complaints.add(
+            complaints.note(
                 statement.keyword.span(),
                 "an ONBUILD trigger is a single instruction",
                 None,
@@ -67,7 +66,7 @@ pub fn parse_trigger(text: &str) -> Result<Instruction, ParseError> {
     }
     if read.is_none() && complaints.diagnostics.is_empty() {
         let end = Span { start: 0, end: 0 };
-        let _: Option<()> = complaints.add(end, "the ONBUILD trigger is empty", None);
+        complaints.note(end, "the ONBUILD trigger is empty", None);
     }
     match read {
         Some(instruction) if complaints.diagnostics.is_empty() => Ok(instruction),
@@ -128,7 +127,7 @@ impl File {
 
     fn stray(&mut self, statement: &Statement<'_>, complaints: &mut Complaints) {
         if !std::mem::replace(&mut self.stray, true) {
-            let _: Option<()> = complaints.add(
+            complaints.note(
                 statement.keyword.span(),
                 "no build stage in current context",
                 "only ARG may stand before the first FROM",
@@ -189,7 +188,7 @@ impl File {
         let span = Span { start: end, end };
         let message =
             if self.any { "no build stage: there is no FROM" } else { "file with no instructions" };
-        let _: Option<()> = complaints.add(span, message, "a Dockerfile needs at least one FROM");
+        complaints.note(span, message, "a Dockerfile needs at least one FROM");
     }
 }
 
@@ -207,11 +206,4 @@ fn wrong_from(
     };
     let span = if words.is_empty() { statement.keyword.span() } else { statement.arguments.span() };
     complaints.add(span, "FROM requires either one or three arguments", hint)
-}
-
-/// The line of a trigger within an `ONBUILD` is a part of the `ONBUILD`'s line.
-impl<'a> Statement<'a> {
-    fn split(line: &'a Line, escape: char) -> Self {
-        Statement::of(line.whole(), escape)
-    }
 }

@@ -15,18 +15,19 @@ pub struct PortError {
 /// A range gives one entry for each of its ports.
 ///
 /// # Errors
-/// When the word is not `PORT[/PROTOCOL]` or `FIRST-LAST[/PROTOCOL]`. A host port or address is
-/// refused too: an image cannot say where it is published.
+/// When the word is not `PORT[/PROTOCOL]` or `FIRST-LAST[/PROTOCOL]`. An address or port of the
+/// host in front (`127.0.0.1:8080:80`) is left out, as BuildKit does: an image cannot choose them.
 pub fn exposed_ports(word: &str) -> Result<Vec<String>, PortError> {
     let refuse = |reason| PortError { text: word.to_owned(), reason };
     let (range, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
-    let protocol = protocol.to_ascii_lowercase();
+    let protocol = match protocol {
+        "" => "tcp".to_owned(),
+        other => other.to_ascii_lowercase(),
+    };
     if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
         return Err(refuse("the protocol is tcp, udp or sctp"));
     }
-    if range.contains(':') {
-        return Err(refuse("an image cannot choose addresses or ports of the host"));
-    }
+    let range = range.rsplit(':').next().unwrap_or(range);
     let (first, last) = range.split_once('-').unwrap_or((range, range));
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -51,6 +52,9 @@ mod tests {
             ("53/UDP", vec!["53/udp"]),
             ("7000-7002/sctp", vec!["7000/sctp", "7001/sctp", "7002/sctp"]),
             ("65535-65535", vec!["65535/tcp"]),
+            ("80/", vec!["80/tcp"]),
+            ("127.0.0.1:8080:80", vec!["80/tcp"]),
+            ("8000-8001:90-91/udp", vec!["90/udp", "91/udp"]),
         ] {
             assert_eq!(exposed_ports(word).unwrap(), ports, "{word}");
         }
@@ -60,7 +64,7 @@ mod tests {
     #[test]
     fn what_is_no_port_is_refused() {
         for word in
-            ["", "/tcp", "80/", "80/icmp", "65536", "-1", "+1", "9-8", "1-2-3", "8080:80", "a"]
+            ["", "/tcp", "80:", "80/icmp", "65536", "-1", "+1", "9-8", "1-2-3", "1/tcp/udp", "a"]
         {
             assert!(exposed_ports(word).is_err(), "{word}");
         }

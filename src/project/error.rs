@@ -73,8 +73,20 @@ impl Problem {
             Yaml::MultipleDocuments { .. } => {
                 Self::at(location, "a project file holds one YAML document, here a second starts")
             }
+            Yaml::Eof { .. } => {
+                Self::at(location, "the file has no content").hint("the key \"images\" is needed")
+            }
             Yaml::NullIntoString { .. } => Self::at(location, "a text is expected, not nothing")
                 .hint("write \"\" for an empty text"),
+            Yaml::Unexpected { expected, .. } => {
+                let expected = match *expected {
+                    "sequence start" => "a list",
+                    "mapping start" => "a mapping (KEY: VALUE)",
+                    "string scalar" => "a text",
+                    other => other,
+                };
+                Self::at(location, format!("{expected} is expected here"))
+            }
             other => {
                 use serde_saphyr::MessageFormatter as _;
                 Self::at(location, UserMessageFormatter.format_message(other))

@@ -28,3 +28,6 @@ pub use name::{ImageName, NameError, ProjectName};
 pub use path::{PathError, ProjectPath};
 pub use read::parse;
 pub use spec::{ImageSpec, Project};
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,7 @@ pub fn parse(name: &str, text: &str) -> Result<Project, ProjectError> {
         note_duplicate(&image.name, &mut lines, &mut problems);
         images.extend(image_spec(image, &mut problems));
     }
+    problems.sort_by_key(|problem| (problem.line, problem.column));
     if problems.is_empty() { Ok(Project { project, images }) } else { Err(fail(problems)) }
 }
 

@@ -1,124 +1,21 @@
-//! Expansion of words: variables, quotes, escapes.
-//!
-//! The rules are those of the lexer in BuildKit's Dockerfile frontend, which follow POSIX `sh`
-//! (2.6.2 Parameter Expansion) with `${v/pattern/text}` on top. An unset variable is empty.
+//! The walk over a word: one method for each construct of the language.
 
 use std::collections::BTreeSet;
 
-use thiserror::Error;
-
+use super::error::ExpandError;
 use super::pattern::{self, Pattern};
 
 /// Expansions in expansions (`${a:-${b:-...}}`) nest at most this deep.
-const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
 
-/// A word after expansion.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expansion {
-    /// The text.
-    pub text: String,
-    /// The names of all variables that were looked up, set or not.
-    pub used: BTreeSet<String>,
-}
+/// Gives the value of a variable, if it is set.
+pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// What a word became that may split into several.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Words {
-    /// The words; none if everything expanded to nothing.
-    pub words: Vec<String>,
-    /// The names of all variables that were looked up, set or not.
-    pub used: BTreeSet<String>,
-}
-
-/// Why a word cannot be expanded.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum ExpandError {
-    /// A quote that is opened and not closed.
-    #[error("unexpected end of {word:?} while looking for the matching {quote}")]
-    UnclosedQuote {
-        /// The word.
-        word: String,
-        /// The quote.
-        quote: char,
-    },
-    /// A `${` without its `}`, or a `${v/` without its second `/`.
-    #[error("missing {missing:?} in {word:?}")]
-    Unclosed {
-        /// The word.
-        word: String,
-        /// The character that is missing.
-        missing: char,
-    },
-    /// `${}`, `${:...}` or `${{`.
-    #[error("bad substitution in {word:?}")]
-    BadSubstitution {
-        /// The word.
-        word: String,
-    },
-    /// `${v` followed by something that is no known modifier.
-    #[error("unsupported modifier {modifier:?} in {word:?}")]
-    UnsupportedModifier {
-        /// The word.
-        word: String,
-        /// The modifier.
-        modifier: String,
-    },
-    /// A pattern with an escape that means nothing.
-    #[error("invalid pattern {pattern:?} in {word:?}")]
-    InvalidPattern {
-        /// The word.
-        word: String,
-        /// The pattern.
-        pattern: String,
-    },
-    /// `${v?message}` of an unset, or `${v:?message}` of an empty variable.
-    #[error("{name}: {message}")]
-    Required {
-        /// The variable.
-        name: String,
-        /// The message of the word, or a standard one.
-        message: String,
-    },
-    /// Expansions nested too deeply.
-    #[error("expansions in {word:?} nest more than {MAX_DEPTH} deep")]
-    TooDeep {
-        /// The word.
-        word: String,
-    },
-}
-
-/// Expands a word to one text.
-///
-/// # Errors
-/// When the word is malformed or demands a variable that is not set.
-pub fn expand(
+/// Expands a word; returns the result and the names that were looked up.
+pub(super) fn run(
     word: &str,
     escape: char,
-    lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<Expansion, ExpandError> {
-    let (texts, used) = run(word, escape, lookup)?;
-    Ok(Expansion { text: texts.text, used })
-}
-
-/// Expands a word and splits the result at white space outside of quotes.
-///
-/// BuildKit does so for `EXPOSE` only; all other instructions use [`expand`].
-///
-/// # Errors
-/// As [`expand`].
-pub fn expand_words(
-    word: &str,
-    escape: char,
-    lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<Words, ExpandError> {
-    let (texts, used) = run(word, escape, lookup)?;
-    Ok(Words { words: texts.finish(), used })
-}
-
-fn run(
-    word: &str,
-    escape: char,
-    lookup: &dyn Fn(&str) -> Option<String>,
+    lookup: Lookup<'_>,
 ) -> Result<(Texts, BTreeSet<String>), ExpandError> {
     let mut expander =
         Expander { word, rest: word, escape, lookup, used: BTreeSet::new(), depth: 0 };
@@ -128,8 +25,8 @@ fn run(
 
 /// The result as one text and as words.
 #[derive(Debug, Default)]
-struct Texts {
-    text: String,
+pub(super) struct Texts {
+    pub(super) text: String,
     words: Vec<String>,
     word: String,
 }
@@ -153,7 +50,8 @@ impl Texts {
         self.word.push_str(text);
     }
 
-    fn finish(mut self) -> Vec<String> {
+    /// The words that the text falls into.
+    pub(super) fn finish(mut self) -> Vec<String> {
         if !self.word.is_empty() {
             self.words.push(self.word);
         }
@@ -178,11 +76,12 @@ enum Modifier {
     Suffix,
 }
 
+/// Expands one word.
 struct Expander<'a> {
     word: &'a str,
     rest: &'a str,
     escape: char,
-    lookup: &'a dyn Fn(&str) -> Option<String>,
+    lookup: Lookup<'a>,
     used: BTreeSet<String>,
     depth: usize,
 }
@@ -316,8 +215,8 @@ impl Expander<'_> {
             Some('-') => Modifier::Default,
             Some('+') => Modifier::Alternative,
             Some('?') => Modifier::Required,
-            Some('#') if !colon => Modifier::Prefix,
-            Some('%') if !colon => Modifier::Suffix,
+            Some('#') => Modifier::Prefix,
+            Some('%') => Modifier::Suffix,
             Some(_) => {
                 return Err(ExpandError::UnsupportedModifier { word: self.word(), modifier });
             }
@@ -384,7 +283,7 @@ impl Expander<'_> {
 
     /// A name: letters, digits and underscores; or digits only; or one special parameter.
     fn name(&mut self) -> String {
-        let digits = |c: char| c.is_numeric();
+        let digits = |c: char| c.is_ascii_digit();
         let length = match self.peek() {
             Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => 1,
             Some(first) if digits(first) => {
