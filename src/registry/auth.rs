@@ -322,3 +322,54 @@ fn token_request(
         None => request,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::RegistryOptions;
+    use super::super::keyring::{Keyring, Login};
+    use super::super::retry::Schedule;
+    use super::super::tls::Clients;
+    use super::*;
+    use crate::model::Repository;
+
+    #[test]
+    fn bearer_goes_before_basic_and_needs_a_usable_realm() {
+        for (header, expected) in [
+            ("Basic realm=x, Bearer realm=\"https://t.example/t\"", "bearer https://t.example/t"),
+            ("Basic realm=x, Bearer realm=\"/relative\"", "basic"),
+            ("Bearer realm=\"file:///etc/passwd\"", "nothing"),
+            ("Bearer service=x", "nothing"),
+            ("Digest realm=x", "nothing"),
+        ] {
+            let chosen = match choose(&challenge::parse(header)) {
+                Some(Wanted::Bearer(service)) => format!("bearer {}", service.realm),
+                Some(Wanted::Basic) => "basic".to_owned(),
+                None => "nothing".to_owned(),
+            };
+            assert_eq!(chosen, expected, "{header}");
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_are_not_sent_to_a_token_service_in_the_clear() {
+        let wire = Wire {
+            options: RegistryOptions::default(),
+            clients: Clients::default(),
+            keyring: Keyring::default(),
+            auth: Auth::default(),
+        };
+        let proof = Proof::Identity(Secret::new("t"));
+        let place = Place {
+            repository: Repository::parse("reg.example/a").unwrap(),
+            side: Side::Pull,
+            root: "https://reg.example/".parse().unwrap(),
+            login: Some(Login { proof, origin: "config.json".to_owned() }),
+            schedule: Schedule { retries: 0, first_pause: Duration::ZERO },
+        };
+        let realm = "http://token.invalid/t".parse().unwrap();
+        let service = Service { realm, name: None };
+        let key = TokenKey { service, scopes: Vec::new(), login: None };
+        let error = fetch(&wire, &place, &key).await.unwrap_err();
+        assert!(matches!(error, RegistryError::Garbage { .. }), "{error:?}");
+    }
+}

@@ -29,6 +29,19 @@ async fn passing_failures_are_tried_again_up_to_the_cap() {
 }
 
 #[tokio::test]
+async fn the_pause_that_a_registry_asks_for_is_made() {
+    let script = Script::start(|_, before| match before {
+        0 => Reply::status(429).header("Retry-After", "1"),
+        _ => Reply::status(404),
+    })
+    .await;
+    let place = repository(&script.authority, "a");
+    let begun = std::time::Instant::now();
+    client(quick()).get_manifest(&place, "v1", Side::Pull).await.unwrap();
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(1));
+}
+
+#[tokio::test]
 async fn other_refusals_are_final() {
     for (status, kind) in [(400, "refused"), (403, "denied"), (405, "refused"), (501, "refused")] {
         let script = Script::start(move |_, _| Reply::refusal(status, "X", "no")).await;

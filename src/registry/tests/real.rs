@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::super::{Pushed, RegistryError, RegistryOptions, Secret, Side};
+use super::super::{ClientCertificate, Pushed, RegistryError, RegistryOptions, Secret, Side};
 use super::{blob_file, client, pattern, quick, repository};
 use crate::hashing::sha256;
 
@@ -191,7 +191,7 @@ async fn a_password_opens_the_registry_and_a_wrong_one_is_named_not_shown() {
     assert!(error.contains("without credentials"), "{error}");
 }
 
-/// Makes a CA and a certificate for 127.0.0.1; `false` when openssl is not installed.
+/// Makes a CA, a certificate for 127.0.0.1 and one for a client.
 fn make_certificates(directory: &Path) {
     fs_err::write(directory.join("san"), "subjectAltName=IP:127.0.0.1\n").unwrap();
     for line in [
@@ -199,6 +199,9 @@ fn make_certificates(directory: &Path) {
         "req -newkey rsa:2048 -nodes -subj /CN=registry -keyout server.key -out server.csr",
         "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san \
          -out server.pem",
+        "req -newkey rsa:2048 -nodes -subj /CN=client -keyout client.key -out client.csr",
+        "x509 -req -in client.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san \
+         -out client.pem",
     ] {
         let status = command("openssl")
             .args(line.split_whitespace())
@@ -235,5 +238,28 @@ async fn tls_is_verified_unless_a_ca_or_the_user_says_otherwise() {
     for options in bad {
         let error = client(options).push_bytes(&place, "hello").await.unwrap_err();
         assert!(matches!(error, RegistryError::Untrusted { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_wants_a_client_certificate_gets_it() {
+    let tls = "  tls: {certificate: DIR/server.pem, key: DIR/server.key, clientcas: [DIR/ca.pem]}";
+    let Some(real) = start(tls, "", make_certificates) else { return };
+    let place = repository(&real.authority, "app");
+    let file = |name: &str| real.directory.path().join(name);
+    let trusting =
+        RegistryOptions { certificates: vec![(String::new(), file("ca.pem"))], ..quick() };
+    let identity = |host: &str| ClientCertificate {
+        host: host.to_owned(),
+        certificate: file("client.pem"),
+        key: file("client.key"),
+    };
+    let shown = vec![identity(&real.authority)];
+    let options = RegistryOptions { client_certificates: shown, ..trusting.clone() };
+    client(options).push_bytes(&place, "hello").await.unwrap();
+    for others in [vec![], vec![identity("other.example")]] {
+        let options = RegistryOptions { client_certificates: others, ..trusting.clone() };
+        let error = client(options).push_bytes(&place, "hello").await.unwrap_err();
+        assert!(matches!(error, RegistryError::Unreachable { .. }), "{error:?}");
     }
 }
