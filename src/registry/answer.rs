@@ -64,16 +64,13 @@ pub(super) async fn refuse(place: &Place, mut response: Response) -> RegistryErr
     let (codes, detail) = parse(&bytes);
     let is_registry = response.headers().contains_key("docker-distribution-api-version");
     let host = super::location::authority(response.url());
-    let (action, credentials) = (place.action(), place.credentials());
     match status {
-        401 => {
-            let detail = said(detail, &codes, "authentication required");
-            RegistryError::Unauthorized { host, action, credentials, detail }
+        // Docker Hub says with 401 that a right is missing, and what the code means.
+        401 if codes.iter().any(|code| code == "DENIED") && place.login.is_some() => {
+            place.unauthorized(host, 403, said(detail, &codes, ""))
         }
-        403 => {
-            let detail = said(detail, &codes, "access forbidden");
-            RegistryError::Denied { host, action, credentials, detail }
-        }
+        401 => place.unauthorized(host, 401, said(detail, &codes, "authentication required")),
+        403 => place.unauthorized(host, 403, said(detail, &codes, "access forbidden")),
         _ if is_html(response.headers()) && !is_registry && !is_transient_status(status) => {
             place.garbage(&response, "an HTML page")
         }
@@ -83,7 +80,7 @@ pub(super) async fn refuse(place: &Place, mut response: Response) -> RegistryErr
         _ => {
             let retry_after = retry_after(response.headers());
             let answer = Box::new(Answer { status, codes, detail, retry_after });
-            RegistryError::Refused { host, action, answer }
+            RegistryError::Refused { host, action: place.action(), answer }
         }
     }
 }

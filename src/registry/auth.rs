@@ -19,7 +19,6 @@ use serde::Deserialize;
 
 use super::challenge::{self, Challenge};
 use super::credentials::Proof;
-use super::keyring::Login;
 use super::transport::{Call, PATIENCE, Place, Wire, network, stalled};
 use super::{RegistryError, Secret, Side, answer, location};
 
@@ -140,7 +139,7 @@ impl Auth {
             Some(fresh) if Some(&fresh) != used.as_ref() => Ok(fresh),
             _ => {
                 let detail = answer::said(detail, &codes, "authentication required");
-                Err(refused(place, place.host(), 401, detail))
+                Err(place.unauthorized(place.host(), 401, detail))
             }
         }
     }
@@ -206,7 +205,7 @@ impl Auth {
         }
         let host = location::authority(&key.service.realm);
         if let Some((status, detail)) = &slot.refused {
-            return Err(refused(place, host, *status, detail.clone()));
+            return Err(place.unauthorized(host, *status, detail.clone()));
         }
         match fetch(wire, place, &key).await {
             Ok((token, until)) => {
@@ -220,7 +219,7 @@ impl Auth {
                     _ => None,
                 };
                 Err(match &slot.refused {
-                    Some((status, detail)) => refused(place, host, *status, detail.clone()),
+                    Some((status, detail)) => place.unauthorized(host, *status, detail.clone()),
                     None => error,
                 })
             }
@@ -252,22 +251,7 @@ fn scopes(call: &Call<'_>) -> Vec<String> {
     std::iter::once(own).chain(source).collect()
 }
 
-/// A refusal; where a credential helper would have been needed, the error says so.
-fn refused(place: &Place, host: String, status: u16, detail: String) -> RegistryError {
-    if let Some(Login { proof: Proof::Helper(helper), origin }) = &place.login {
-        return RegistryError::Helper {
-            host: place.host(),
-            helper: helper.clone(),
-            origin: origin.clone(),
-        };
-    }
-    let (action, credentials) = (place.action(), place.credentials());
-    match status {
-        401 => RegistryError::Unauthorized { host, action, credentials, detail },
-        _ => RegistryError::Denied { host, action, credentials, detail },
-    }
-}
-
+/// Asks the token service once; whoever sends the request that needs the token tries again.
 async fn fetch(
     wire: &Wire,
     place: &Place,
@@ -283,22 +267,7 @@ async fn fetch(
             reason: "a token service that would take credentials over plain http".to_owned(),
         });
     }
-    let mut attempts = place.attempts();
-    loop {
-        match fetch_once(wire, place, key).await {
-            Ok(token) => return Ok(token),
-            Err(error) => attempts.after(error).await?,
-        }
-    }
-}
-
-async fn fetch_once(
-    wire: &Wire,
-    place: &Place,
-    key: &TokenKey,
-) -> Result<(Ticket, Instant), RegistryError> {
-    let realm = &key.service.realm;
-    let client = wire.clients.get(&wire.options, &location::authority(realm), place.side)?;
+    let client = wire.clients.get(&wire.options, &authority, place.side)?;
     let request = token_request(&client, place, key);
     let mut response = match tokio::time::timeout(PATIENCE, request.send()).await {
         Ok(Ok(response)) => response,
@@ -351,5 +320,56 @@ fn token_request(
     match Ticket::basic(user, password) {
         Some(ticket) => request.header(AUTHORIZATION, ticket.header()),
         None => request,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::RegistryOptions;
+    use super::super::keyring::{Keyring, Login};
+    use super::super::retry::Schedule;
+    use super::super::tls::Clients;
+    use super::*;
+    use crate::model::Repository;
+
+    #[test]
+    fn bearer_goes_before_basic_and_needs_a_usable_realm() {
+        for (header, expected) in [
+            ("Basic realm=x, Bearer realm=\"https://t.example/t\"", "bearer https://t.example/t"),
+            ("Basic realm=x, Bearer realm=\"/relative\"", "basic"),
+            ("Bearer realm=\"file:///etc/passwd\"", "nothing"),
+            ("Bearer service=x", "nothing"),
+            ("Digest realm=x", "nothing"),
+        ] {
+            let chosen = match choose(&challenge::parse(header)) {
+                Some(Wanted::Bearer(service)) => format!("bearer {}", service.realm),
+                Some(Wanted::Basic) => "basic".to_owned(),
+                None => "nothing".to_owned(),
+            };
+            assert_eq!(chosen, expected, "{header}");
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_are_not_sent_to_a_token_service_in_the_clear() {
+        let wire = Wire {
+            options: RegistryOptions::default(),
+            clients: Clients::default(),
+            keyring: Keyring::default(),
+            auth: Auth::default(),
+        };
+        let proof = Proof::Identity(Secret::new("t"));
+        let place = Place {
+            repository: Repository::parse("reg.example/a").unwrap(),
+            side: Side::Pull,
+            root: "https://reg.example/".parse().unwrap(),
+            login: Some(Login { proof, origin: "config.json".to_owned() }),
+            schedule: Schedule { retries: 0, first_pause: Duration::ZERO },
+        };
+        let realm = "http://token.invalid/t".parse().unwrap();
+        let service = Service { realm, name: None };
+        let key = TokenKey { service, scopes: Vec::new(), login: None };
+        let error = fetch(&wire, &place, &key).await.unwrap_err();
+        assert!(matches!(error, RegistryError::Garbage { .. }), "{error:?}");
     }
 }

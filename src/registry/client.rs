@@ -278,8 +278,8 @@ impl Wire {
         loop {
             let first = match self.probe_by("https", place, authority).await {
                 Ok(root) => return Ok(root),
-                Err(error @ RegistryError::Untrusted { .. }) => return Err(error),
-                Err(error) => error,
+                Err(error) if error.allows_plain_http() => error,
+                Err(error) => return Err(error),
             };
             match self.probe_by("http", place, authority).await {
                 Ok(root) => {

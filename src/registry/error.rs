@@ -200,28 +200,25 @@ impl NetworkError {
 
     /// Whether the other side's certificate is what failed.
     pub(super) fn is_certificate(&self) -> bool {
-        let mut cause: Option<&(dyn StdError + 'static)> = Some(self.0.as_ref());
-        while let Some(error) = cause {
-            if error.downcast_ref::<io::Error>().is_some_and(wraps_certificate_error)
-                || error.downcast_ref::<rustls::Error>().is_some_and(is_certificate_error)
-            {
-                return true;
-            }
-            cause = error.source();
-        }
-        false
+        matches!(tls_error(self.0.as_ref()), Some(rustls::Error::InvalidCertificate(_)))
+    }
+
+    /// Whether the other side spoke TLS, so that plain HTTP is no explanation of the failure.
+    pub(super) fn is_from_tls_peer(&self) -> bool {
+        let error = tls_error(self.0.as_ref());
+        error.is_some_and(|error| !matches!(error, rustls::Error::InvalidMessage(_)))
     }
 }
 
-fn wraps_certificate_error(error: &io::Error) -> bool {
-    error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        .is_some_and(is_certificate_error)
-}
-
-fn is_certificate_error(error: &rustls::Error) -> bool {
-    matches!(error, rustls::Error::InvalidCertificate(_))
+/// Finds the TLS library's error among the causes. An `io::Error` must be opened by hand, for its
+/// `source` leaves out the error that it wraps, and it may wrap another of its kind.
+fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(found) = error.downcast_ref::<rustls::Error>() {
+        return Some(found);
+    }
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let found = wrapped.and_then(|inner| tls_error(inner));
+    found.or_else(|| error.source().and_then(tls_error))
 }
 
 impl Answer {
@@ -240,6 +237,15 @@ impl Answer {
 }
 
 impl RegistryError {
+    /// Whether a host that may be insecure could be reached by plain HTTP after this.
+    pub(super) fn allows_plain_http(&self) -> bool {
+        match self {
+            Self::Unreachable { source, .. } => !source.is_from_tls_peer(),
+            Self::Stalled { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether the same request may succeed a little later: no connection, a broken one, silence,
     /// or one of the statuses 408, 429, 500, 502, 503 and 504.
     pub fn is_transient(&self) -> bool {

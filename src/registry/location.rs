@@ -5,8 +5,8 @@ use reqwest::Url;
 /// Returns the URL that `location` means in an answer to a request for `base`.
 ///
 /// The header may be absolute or relative. A registry behind a proxy that ends TLS often names
-/// itself with `http:`; the same host without a port is then meant over the `https:` it was asked
-/// by, so that nothing is sent in the clear.
+/// itself with `http:`; the same host (without a port, or with the one it was asked by) is then
+/// meant over `https:`, so that nothing is sent in the clear.
 pub(super) fn resolve(base: &Url, location: &str) -> Option<Url> {
     let mut url = base.join(location.trim()).ok()?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
@@ -15,7 +15,7 @@ pub(super) fn resolve(base: &Url, location: &str) -> Option<Url> {
     let downgraded = base.scheme() == "https"
         && url.scheme() == "http"
         && url.host_str() == base.host_str()
-        && url.port().is_none();
+        && (url.port().is_none() || url.port() == base.port());
     if downgraded {
         url.set_scheme("https").ok()?;
         url.set_port(base.port()).ok()?;
@@ -57,7 +57,8 @@ mod tests {
             (base, "uuid-1", "https://reg.example:5000/v2/a/blobs/uploads/uuid-1"),
             (base, "?digest=x", "https://reg.example:5000/v2/a/blobs/uploads/?digest=x"),
             (base, "http://reg.example/v2/u#f", "https://reg.example:5000/v2/u"),
-            (base, "http://reg.example:5000/v2/u", "http://reg.example:5000/v2/u"),
+            (base, "http://reg.example:5000/v2/u", "https://reg.example:5000/v2/u"),
+            (base, "http://reg.example:81/v2/u", "http://reg.example:81/v2/u"),
             ("https://reg.example/v2/", "http://reg.example/v2/u", "https://reg.example/v2/u"),
             ("https://reg.example/v2/", "http://cdn.example/v2/u", "http://cdn.example/v2/u"),
             ("http://reg.example/v2/", "http://reg.example/v2/u", "http://reg.example/v2/u"),

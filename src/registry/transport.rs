@@ -18,6 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
 use super::auth::{Auth, Ticket};
+use super::credentials::Proof;
 use super::error::is_transient_status;
 use super::keyring::{Keyring, Login};
 use super::retry::{Attempts, Schedule};
@@ -102,8 +103,22 @@ impl Place {
     /// Where the credentials come from, as errors say it.
     pub(super) fn credentials(&self) -> String {
         match &self.login {
-            Some(login) => format!("with the credentials from {}", login.origin),
+            Some(Login { origin, .. }) => format!("with the credentials from {origin}"),
             None => "without credentials".to_owned(),
+        }
+    }
+
+    /// The error of a host that wants other or more rights (status 401, else 403); where a
+    /// credential helper would have been needed, the error says so.
+    pub(super) fn unauthorized(&self, host: String, status: u16, detail: String) -> RegistryError {
+        if let Some(Login { proof: Proof::Helper(helper), origin }) = &self.login {
+            let (helper, origin) = (helper.clone(), origin.clone());
+            return RegistryError::Helper { host: self.host(), helper, origin };
+        }
+        let (action, credentials) = (self.action(), self.credentials());
+        match status {
+            401 => RegistryError::Unauthorized { host, action, credentials, detail },
+            _ => RegistryError::Denied { host, action, credentials, detail },
         }
     }
 

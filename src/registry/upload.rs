@@ -204,6 +204,20 @@ async fn start(
     place: &Place,
     mount: Option<(&Digest, &str)>,
 ) -> Result<Started, RegistryError> {
+    let mut attempts = place.attempts();
+    loop {
+        match start_once(wire, place, mount).await {
+            Ok(started) => return Ok(started),
+            Err(error) => attempts.after(error).await?,
+        }
+    }
+}
+
+async fn start_once(
+    wire: &Wire,
+    place: &Place,
+    mount: Option<(&Digest, &str)>,
+) -> Result<Started, RegistryError> {
     let mut url = place.url("blobs/uploads/");
     if let Some((digest, from)) = mount {
         let digest = digest.to_string();
@@ -212,7 +226,7 @@ async fn start(
     let call = Call::new(place, Method::POST, url)
         .payload(Payload::Bytes(Bytes::new()))
         .mount_from(mount.map(|(_, from)| from));
-    let response = wire.request(&call).await?;
+    let response = wire.send(&call).await?;
     match response.status() {
         StatusCode::CREATED if mount.is_some() => Ok(Started::Mounted),
         StatusCode::ACCEPTED => Ok(Started::Session(next_location(place, &response)?)),
@@ -257,10 +271,11 @@ impl Upload<'_> {
                 self.furthest = self.sent;
                 attempts.progressed();
             }
-            if is_too_large(&error) && self.chunk > SMALL_CHUNK {
+            let open = self.session.is_some();
+            if open && is_too_large(&error) && self.chunk > SMALL_CHUNK {
                 self.chunk = SMALL_CHUNK;
                 self.forget();
-            } else if is_lost_session(&error) && restarts < MAX_RESTARTS {
+            } else if open && is_lost_session(&error) && restarts < MAX_RESTARTS {
                 restarts += 1;
                 self.forget();
             } else {
@@ -280,7 +295,7 @@ impl Upload<'_> {
     async fn attempt(&mut self) -> Result<(), RegistryError> {
         let location = match self.session.clone() {
             Some(location) => location,
-            None => match start(self.wire, self.place, None).await? {
+            None => match start_once(self.wire, self.place, None).await? {
                 Started::Session(location) => location,
                 Started::Mounted | Started::Nothing => return Ok(()),
             },
@@ -304,9 +319,10 @@ impl Upload<'_> {
     async fn patch(&mut self, location: Url, size: u64) -> Result<Url, RegistryError> {
         let length = (size - self.sent).min(self.chunk);
         let end = self.sent + length;
-        let mut call = Call::new(self.place, Method::PATCH, location)
+        let mut call = Call::new(self.place, Method::PATCH, location.clone())
             .header(CONTENT_TYPE, OCTETS)
-            .payload(self.content.part(self.sent, length));
+            .payload(self.content.part(self.sent, length))
+            .patience(COMMIT_PATIENCE);
         if length < size {
             call = call.header(CONTENT_RANGE, &format!("{}-{}", self.sent, end - 1));
         }
@@ -314,9 +330,8 @@ impl Upload<'_> {
         if !matches!(response.status().as_u16(), 201 | 202 | 204) {
             return Err(answer::refuse(self.place, response).await);
         }
-        let next = next_location(self.place, &response)?;
         self.sent = received(&response).filter(|taken| *taken <= end).unwrap_or(end);
-        Ok(next)
+        Ok(next_location(self.place, &response).unwrap_or(location))
     }
 
     async fn commit(&mut self, mut location: Url, rest: Payload) -> Result<(), RegistryError> {
