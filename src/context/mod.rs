@@ -23,6 +23,7 @@ mod object_id;
 mod read;
 mod select;
 mod source;
+mod source_pattern;
 mod walk;
 
 pub use checksum::checksum;
@@ -30,5 +31,6 @@ pub use entry::{Commit, ContextEntry, EntryKind};
 pub use error::ContextError;
 pub use object_id::{BlobIdHasher, ObjectId};
 pub use read::{load_ignore_rules, read_file};
-pub use select::{SelectError, Selected, Wildcards, select};
+pub use select::{SelectError, Selected, select};
 pub use source::{ContextOptions, ContextSource, GitDirectory, LfsPointers, RepositoryUse, open};
+pub use source_pattern::Wildcards;

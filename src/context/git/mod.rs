@@ -43,3 +43,6 @@ pub(super) fn open(
         Some(revision) => Box::new(revision::RevisionContext::open(repository, revision, options)?),
     }))
 }
+
+#[cfg(test)]
+mod tests;
