@@ -48,6 +48,18 @@ pub enum SelectError {
         /// A path of nearly that name.
         similar: Option<String>,
     },
+    /// A matched link leads to something that does not exist.
+    #[error(
+        "source {source_word:?}: link {link:?} leads to {target:?}, which is not in the build context"
+    )]
+    DanglingLink {
+        /// The source as given.
+        source_word: String,
+        /// The link.
+        link: String,
+        /// Where it leads.
+        target: String,
+    },
     /// The pattern is malformed.
     #[error("source {source_word:?} is not valid")]
     Pattern {
@@ -159,13 +171,21 @@ impl View<'_> {
         let entry = self.position(&root);
         let (is_directory, below) = match entry {
             None if root.is_empty() => (true, 0..self.entries.len()),
-            None => {
-                let similar = self.similar(&root);
-                return Err(SelectError::NothingMatches { source_word: shown(source), similar });
-            }
+            None => return Err(self.absent(source, &matched, &root)),
             Some(at) => (self.entries[at].is_directory(), self.below(at)),
         };
         Ok(Selected { source: index, matched, root, entry, is_directory, below })
+    }
+
+    fn absent(&self, source: &[u8], matched: &[u8], root: &[u8]) -> SelectError {
+        let source_word = shown(source);
+        match self.position(matched) {
+            Some(_) => {
+                let (link, target) = (shown(matched), shown(root));
+                SelectError::DanglingLink { source_word, link, target }
+            }
+            None => SelectError::NothingMatches { source_word, similar: self.similar(root) },
+        }
     }
 
     /// Follows the links in every component of a path; `..` and absolute targets stay inside.

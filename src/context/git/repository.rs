@@ -89,8 +89,7 @@ impl Repository {
         Ok(facts(&commit))
     }
 
-    /// Every entry of the commit's tree below the prefix, in git's order, links with their targets.
-    /// Sizes are left out unless `sizes` asks for them.
+    /// Every entry of the commit's tree below the prefix, in git's order, without sizes and targets.
     pub(super) fn tree(&self, commit: &str) -> Result<Vec<ContextEntry>, ContextError> {
         let fail = |error| self.failure(format!("the tree of {commit} cannot be read"), error);
         let handle = self.handle();
@@ -160,14 +159,8 @@ impl Repository {
 
     /// Whether the x bit on disk means something in this work tree (`core.fileMode`).
     pub(super) fn trusts_file_mode(&self) -> bool {
-        self.config("core.filemode").as_deref() != Some("false")
-    }
-
-    /// Whether work tree files may differ from blobs by conversion (attributes, `core.autocrlf`).
-    pub(super) fn config(&self, name: &str) -> Option<String> {
-        let handle = self.handle();
-        let config = handle.config().ok()?;
-        config.get_string(name).ok().map(|value| value.to_ascii_lowercase())
+        let config = self.handle().config();
+        config.and_then(|config| config.get_bool("core.filemode")).unwrap_or(true)
     }
 }
 
