@@ -285,6 +285,56 @@ fn a_revision_is_read_without_a_checkout() {
 }
 
 #[test]
+fn revisions_are_named_in_the_ways_that_git_has() {
+    let fixture = Fixture::new();
+    let first = fixture.git.head().unwrap().target().unwrap();
+    let object = fixture.git.find_object(first, None).unwrap();
+    let who = Signature::new("A", "a@example.com", &Time::new(COMMIT_TIME, 0)).unwrap();
+    fixture.git.tag("v1", &object, &who, "annotated", false).unwrap();
+    fixture.git.tag_lightweight("light", &object, false).unwrap();
+    fixture.write("a.txt", "second\n");
+    let second = fixture.commit();
+    let branch = fixture.git.head().unwrap().name().unwrap().to_owned();
+    let packed = format!("# pack-refs with: peeled\n{first} refs/tags/packed\n^{first}\n");
+    fixture.write(".git/packed-refs", &packed);
+    let (long, short) = (first.to_string(), first.to_string()[..8].to_owned());
+    let head = branch.rsplit('/').next().unwrap();
+    for (name, id) in [
+        ("HEAD", second),
+        ("v1", first),
+        ("light", first),
+        ("packed", first),
+        ("refs/tags/v1", first),
+        (head, second),
+        (branch.as_str(), second),
+        (long.as_str(), first),
+        (short.as_str(), first),
+    ] {
+        let repository = RepositoryUse::Revision(name.to_owned());
+        let context = open(&fixture.root, with(|options| options.repository = repository)).unwrap();
+        assert_eq!(context.commit().unwrap().id, id.to_string(), "{name}");
+    }
+    for name in ["", "nothing", "refs/tags/nothing", "../config", "ffffffff"] {
+        let repository = RepositoryUse::Revision(name.to_owned());
+        let error =
+            open(&fixture.root, with(|options| options.repository = repository)).unwrap_err();
+        assert!(error.to_string().contains("names no commit here"), "{name}: {error}");
+    }
+}
+
+#[test]
+fn configuration_is_not_read_and_borrowed_objects_are() {
+    let fixture = Fixture::new();
+    fixture.write(".git/config", "[include]\npath = /\n[extensions]\nunknown = x\nrubbish");
+    assert_eq!(paths(&*fixture.context()), FILES);
+    let lender = fixture.root.with_file_name("lender");
+    fs_err::create_dir(&lender).unwrap();
+    fs_err::rename(fixture.root.join(".git/objects"), lender.join("objects")).unwrap();
+    fixture.write(".git/objects/info/alternates", "# lent\n../../../lender/objects\n");
+    assert!(fixture.context().commit().is_some());
+}
+
+#[test]
 fn before_the_first_commit_files_keep_their_times() {
     let directory = tempfile::tempdir().unwrap();
     git2::Repository::init(directory.path()).unwrap();
@@ -343,12 +393,12 @@ fn unusable_repositories_are_errors_that_say_why() {
     for (file, text, reason) in [
         ("sub/.git", "gitdir: ../nowhere\n", "nowhere is not here"),
         ("sub/.git", "rubbish", "names no git directory"),
-        (
-            ".git/config",
-            "[core]\nrepositoryformatversion = 1\n[extensions]\nobjectformat = sha256\n",
-            "cannot be opened",
-        ),
-        (".git/HEAD", "rubbish", "HEAD cannot be read"),
+        (".git/HEAD", "rubbish", "HEAD cannot be read: it holds no object id"),
+        (".git/HEAD", "ref: refs/heads/../../x", "is not the name of a reference"),
+        (".git/HEAD", "ref: HEAD", "HEAD leads in a circle"),
+        (".git/HEAD", "ref: refs/heads/.invalid\n", "reftable format is not supported"),
+        (".git/HEAD", "0".repeat(64).as_str(), "SHA-256 repositories are not supported"),
+        (".git/HEAD", "1".repeat(40).as_str(), "\"HEAD\" names no commit here"),
     ] {
         let fixture = Fixture::new();
         fixture.write(file, text);
