@@ -65,3 +65,6 @@ impl ContextSource for DirectoryContext {
         self.ignore.exclusion(path)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,12 @@
 //! Listing a context applies the ignore rules; [`select`] picks what a COPY takes; [`checksum`] is
 //! what enters a stage's digest. Building layers from it is the business of `layer`.
 //!
+//! What a git context is beyond its tracked files: untracked and git-ignored ones (as in Docker; the
+//! ignore file is what leaves things out), the files of nested repositories and of checked-out
+//! submodules, but nothing named `.git` unless asked for, and no directory that holds no file.
+//! Sockets, named pipes and devices are left out with a note. A submodule that is not checked out
+//! is an entry of its own kind, which [`select`] refuses. Git LFS pointers are refused when opened.
+//!
 //! Invariants:
 //! - Work tree contexts are what is on disk: modified, untracked and git-ignored files count by
 //!   content. The index serves as a cache of ids for files that did not change since.
@@ -23,12 +29,14 @@ mod object_id;
 mod read;
 mod select;
 mod source;
+mod source_pattern;
 mod walk;
 
 pub use checksum::checksum;
 pub use entry::{Commit, ContextEntry, EntryKind};
 pub use error::ContextError;
 pub use object_id::{BlobIdHasher, ObjectId};
-pub use read::{load_ignore_rules, read_file};
-pub use select::{SelectError, Selected, Wildcards, select};
+pub use read::{load_ignore_rules, read_file, read_limited};
+pub use select::{SelectError, Selected, select};
 pub use source::{ContextOptions, ContextSource, GitDirectory, LfsPointers, RepositoryUse, open};
+pub use source_pattern::Wildcards;

@@ -203,7 +203,11 @@ pub fn load_ignore_rules(
     Ok((rules, Some(path)))
 }
 
-fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, ContextError> {
+/// Reads a small file that the user named by its place on disk, as a Dockerfile outside the context.
+///
+/// # Errors
+/// When it is not there, is not a regular file, or has more than `limit` bytes.
+pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, ContextError> {
     let fail = |error| ContextError::read(path, error);
     // Looked at first, since opening a FIFO would wait for a writer.
     if !fs_err::metadata(path).map_err(fail)?.is_file() {

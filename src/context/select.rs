@@ -12,22 +12,13 @@ use std::ops::Range;
 use thiserror::Error;
 
 use super::checksum::is_below;
+use super::source_pattern::{SourcePattern, Wildcards, has_wildcard};
 use super::walk::by_components;
 use super::{ContextEntry, EntryKind};
-use crate::ignore_rules::{BadPattern, GoPattern, clean_path};
+use crate::ignore_rules::{BadPattern, clean_path};
 
 /// How many links a source may lead through.
 const LINK_LIMIT: usize = 255;
-
-/// What a component `**` of a source means.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Wildcards {
-    /// The same as `*`: Go's rule, and that of a COPY without `--parents`.
-    #[default]
-    OneLevel,
-    /// Any number of directories: the rule of `COPY --parents`.
-    AnyDepth,
-}
 
 /// One thing that a source matched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +47,18 @@ pub enum SelectError {
         source_word: String,
         /// A path of nearly that name.
         similar: Option<String>,
+    },
+    /// A matched link leads to something that does not exist.
+    #[error(
+        "source {source_word:?}: link {link:?} leads to {target:?}, which is not in the build context"
+    )]
+    DanglingLink {
+        /// The source as given.
+        source_word: String,
+        /// The link.
+        link: String,
+        /// Where it leads.
+        target: String,
     },
     /// The pattern is malformed.
     #[error("source {source_word:?} is not valid")]
@@ -168,13 +171,21 @@ impl View<'_> {
         let entry = self.position(&root);
         let (is_directory, below) = match entry {
             None if root.is_empty() => (true, 0..self.entries.len()),
-            None => {
-                let similar = self.similar(&root);
-                return Err(SelectError::NothingMatches { source_word: shown(source), similar });
-            }
+            None => return Err(self.absent(source, &matched, &root)),
             Some(at) => (self.entries[at].is_directory(), self.below(at)),
         };
         Ok(Selected { source: index, matched, root, entry, is_directory, below })
+    }
+
+    fn absent(&self, source: &[u8], matched: &[u8], root: &[u8]) -> SelectError {
+        let source_word = shown(source);
+        match self.position(matched) {
+            Some(_) => {
+                let (link, target) = (shown(matched), shown(root));
+                SelectError::DanglingLink { source_word, link, target }
+            }
+            None => SelectError::NothingMatches { source_word, similar: self.similar(root) },
+        }
     }
 
     /// Follows the links in every component of a path; `..` and absolute targets stay inside.
@@ -251,68 +262,6 @@ impl View<'_> {
     }
 }
 
-/// The part of a source from its first wildcard on.
-enum SourcePattern {
-    Whole(GoPattern),
-    /// One pattern for a component; nothing for `**`.
-    Components(Vec<Option<GoPattern>>),
-}
-
-impl SourcePattern {
-    fn parse(parts: &[&[u8]], wildcards: Wildcards) -> Result<Self, BadPattern> {
-        if wildcards == Wildcards::OneLevel {
-            return GoPattern::parse(&parts.join(&b'/')).map(Self::Whole);
-        }
-        let component = |part: &&[u8]| match *part {
-            b"**" => Ok(None),
-            part => GoPattern::parse(part).map(Some),
-        };
-        parts.iter().map(component).collect::<Result<_, _>>().map(Self::Components)
-    }
-
-    fn matches(&self, path: &[u8]) -> bool {
-        match self {
-            Self::Whole(pattern) => pattern.matches(path),
-            Self::Components(patterns) => {
-                let parts: Vec<&[u8]> = path.split(|&byte| byte == b'/').collect();
-                components_match(patterns, &parts)
-            }
-        }
-    }
-}
-
-/// Carries the set of components reached, so that several `**` cost no more than one.
-fn components_match(patterns: &[Option<GoPattern>], parts: &[&[u8]]) -> bool {
-    let mut reached = vec![false; parts.len() + 1];
-    reached[0] = true;
-    for pattern in patterns {
-        let mut next = vec![false; parts.len() + 1];
-        for at in (0..=parts.len()).filter(|&at| reached[at]) {
-            match pattern {
-                None => next[at..].fill(true),
-                Some(pattern) if at < parts.len() => next[at + 1] |= pattern.matches(parts[at]),
-                Some(_) => {}
-            }
-        }
-        reached = next;
-    }
-    reached[parts.len()]
-}
-
-fn has_wildcard(part: &[u8]) -> bool {
-    let mut bytes = part.iter();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\\' => {
-                bytes.next();
-            }
-            b'*' | b'?' | b'[' => return true,
-            _ => {}
-        }
-    }
-    false
-}
-
 fn split_name(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&byte| byte == b'/') {
         Some(at) => (&path[..at], &path[at + 1..]),
@@ -338,3 +287,6 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
 fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
+
+#[cfg(test)]
+mod tests;

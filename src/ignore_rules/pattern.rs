@@ -98,6 +98,9 @@ impl Pattern {
                 path.ends_with(suffix) || suffix.strip_prefix(b"/").is_some_and(|name| name == path)
             }
             Self::Tokens(tokens) => {
+                if !ends_fit(tokens, path) {
+                    return false;
+                }
                 let mut reached = vec![0];
                 for token in tokens {
                     reached = advance(token, &reached, path);
@@ -129,6 +132,19 @@ impl Pattern {
             }
         }
     }
+}
+
+/// Tells whether plain text at the pattern's ends fits the path; most paths fail here cheaply.
+fn ends_fit(tokens: &[Token], path: &[u8]) -> bool {
+    let starts = match tokens.first() {
+        Some(Token::Literal(bytes)) => path.starts_with(bytes),
+        _ => true,
+    };
+    let ends = match tokens.last() {
+        Some(Token::Literal(bytes)) => path.ends_with(bytes),
+        _ => true,
+    };
+    starts && ends
 }
 
 /// Tells whether `token`, put to the last bytes that are known of a path, can go on beyond them.

@@ -1,14 +1,15 @@
 //! Contexts in git repositories; the only place that knows libgit2.
 //!
-//! libgit2 serves as a reader of objects, references and the index. The repository is opened as if
-//! it was bare, which asks neither who owns it nor which work tree its config names, so a checkout
-//! that belongs to another user is read like any other; nothing in it is ever executed, and libgit2
-//! checks the id of each object that it reads. SHA-256 and reftable repositories are refused with
-//! the reason.
+//! libgit2 serves as a reader of objects and of the index, and checks the id of each object that it
+//! reads. References are read here ([`refs`]) and configuration is not read at all, except for
+//! `core.fileMode` in the repository's own file: so nothing that a repository names is included or
+//! executed, and a checkout that belongs to another user is read like any other.
 //!
-//! Limits: objects come through libgit2 as a whole, so a commit's tree should not hold huge files
-//! (work trees are streamed); a sparse or split index is not read, which costs hashing all files.
+//! Limits: SHA-256 and reftable repositories are refused with the reason. Objects come through
+//! libgit2 as a whole, so a commit's tree should not hold huge files (work trees are streamed). A
+//! sparse index is not read, which costs hashing all files. `core.worktree` is not obeyed.
 
+mod refs;
 mod repository;
 mod revision;
 mod tracked;
@@ -43,3 +44,6 @@ pub(super) fn open(
         Some(revision) => Box::new(revision::RevisionContext::open(repository, revision, options)?),
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use git2::{ErrorCode, ObjectType, Oid, TreeWalkMode, TreeWalkResult};
 
+use super::refs::Layout;
 use crate::context::entry::Content;
 use crate::context::{Commit, ContextEntry, ContextError, EntryKind, ObjectId};
 
@@ -18,8 +19,7 @@ const SMALL_FILE: u64 = 1 << 20;
 pub(super) struct Repository {
     /// libgit2's handle may move between threads but not be shared.
     handle: Mutex<git2::Repository>,
-    /// The directory with `HEAD` and `index`.
-    pub(super) directory: PathBuf,
+    pub(super) layout: Layout,
     /// Where the context lies in the tree; empty at its root.
     pub(super) prefix: Vec<u8>,
 }
@@ -27,7 +27,7 @@ pub(super) struct Repository {
 impl fmt::Debug for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Repository")
-            .field("directory", &self.directory)
+            .field("layout", &self.layout)
             .field("prefix", &OsStr::from_bytes(&self.prefix))
             .finish_non_exhaustive()
     }
@@ -51,10 +51,19 @@ impl Repository {
         Ok(None)
     }
 
+    /// Opens the objects alone: no owner is asked for and no configuration is read.
     fn open(directory: PathBuf, prefix: Vec<u8>) -> Result<Self, ContextError> {
-        let handle = git2::Repository::open_bare(&directory)
-            .map_err(|error| failure(&directory, "it cannot be opened", error))?;
-        Ok(Self { handle: Mutex::new(handle), directory, prefix })
+        let layout = Layout::of(directory)?;
+        let fail = |error| failure(&layout.directory, "its objects cannot be opened", error);
+        let odb = git2::Odb::new().map_err(fail)?;
+        for place in layout.objects()? {
+            let place = place.to_str().ok_or_else(|| {
+                layout.refuse(format!("the path {} is not UTF-8", place.display()))
+            })?;
+            odb.add_disk_alternate(place).map_err(fail)?;
+        }
+        let handle = git2::Repository::from_odb(odb).map_err(fail)?;
+        Ok(Self { handle: Mutex::new(handle), layout, prefix })
     }
 
     fn handle(&self) -> MutexGuard<'_, git2::Repository> {
@@ -62,35 +71,53 @@ impl Repository {
     }
 
     pub(super) fn failure(&self, reason: impl Into<String>, error: git2::Error) -> ContextError {
-        failure(&self.directory, reason, error)
+        failure(&self.layout.directory, reason, error)
     }
 
     /// The commit of HEAD; nothing before the first one.
     pub(super) fn head(&self) -> Result<Option<Commit>, ContextError> {
-        let handle = self.handle();
-        let head = match handle.head() {
-            Ok(head) => head,
-            Err(error) if error.code() == ErrorCode::UnbornBranch => return Ok(None),
-            Err(error) => return Err(self.failure("HEAD cannot be read", error)),
+        let Some(id) = self.layout.resolve("HEAD")? else {
+            return Ok(None);
         };
-        let commit = head
-            .peel_to_commit()
-            .map_err(|error| self.failure("the commit of HEAD cannot be read", error))?;
-        Ok(Some(facts(&commit)))
+        self.peel(&id, "HEAD").map(Some)
     }
 
-    /// The commit that a revision names.
+    /// The commit that a revision names: `HEAD`, a branch, a tag, or an id, also a short one.
     pub(super) fn commit(&self, revision: &str) -> Result<Commit, ContextError> {
+        if revision == "HEAD" || revision.starts_with("refs/") {
+            let id = self.layout.resolve(revision)?;
+            let id = id.ok_or_else(|| self.unknown(revision))?;
+            return self.peel(&id, revision);
+        }
+        for place in ["refs/tags/", "refs/heads/", "refs/remotes/"] {
+            // A text that cannot be a reference's name may still be an id.
+            if let Ok(Some(id)) = self.layout.resolve(&format!("{place}{revision}")) {
+                return self.peel(&id, revision);
+            }
+        }
+        let is_id = (4..=40).contains(&revision.len())
+            && revision.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match is_id {
+            true => self.peel(revision, revision),
+            false => Err(self.unknown(revision)),
+        }
+    }
+
+    fn unknown(&self, revision: &str) -> ContextError {
+        self.layout.refuse(format!("{revision:?} names no commit here"))
+    }
+
+    /// The commit that an id in hex, perhaps shortened, or the tag with that id leads to.
+    fn peel(&self, id: &str, name: &str) -> Result<Commit, ContextError> {
         let handle = self.handle();
         let commit = handle
-            .revparse_single(revision)
+            .find_object_by_prefix(id, None)
             .and_then(|object| object.peel_to_commit())
-            .map_err(|error| self.failure(format!("{revision:?} names no commit here"), error))?;
+            .map_err(|error| self.failure(format!("{name:?} names no commit here"), error))?;
         Ok(facts(&commit))
     }
 
-    /// Every entry of the commit's tree below the prefix, in git's order, links with their targets.
-    /// Sizes are left out unless `sizes` asks for them.
+    /// Every entry of the commit's tree below the prefix, in git's order, without sizes and targets.
     pub(super) fn tree(&self, commit: &str) -> Result<Vec<ContextEntry>, ContextError> {
         let fail = |error| self.failure(format!("the tree of {commit} cannot be read"), error);
         let handle = self.handle();
@@ -156,18 +183,6 @@ impl Repository {
             format!("object {object} cannot be read (a partial clone fetches it only on demand)"),
             error,
         )
-    }
-
-    /// Whether the x bit on disk means something in this work tree (`core.fileMode`).
-    pub(super) fn trusts_file_mode(&self) -> bool {
-        self.config("core.filemode").as_deref() != Some("false")
-    }
-
-    /// Whether work tree files may differ from blobs by conversion (attributes, `core.autocrlf`).
-    pub(super) fn config(&self, name: &str) -> Option<String> {
-        let handle = self.handle();
-        let config = handle.config().ok()?;
-        config.get_string(name).ok().map(|value| value.to_ascii_lowercase())
     }
 }
 

@@ -54,11 +54,11 @@ impl Tracked {
         repository: &Repository,
         head: Option<&Commit>,
     ) -> Result<Self, ContextError> {
-        let place = repository.directory.join("index");
+        let place = repository.layout.directory.join("index");
         let mut tracked = Self {
             files: Vec::new(),
             submodules: Vec::new(),
-            trusts_file_mode: repository.trusts_file_mode(),
+            trusts_file_mode: repository.layout.trusts_file_mode()?,
             written: (0, 0),
         };
         match fs_err::metadata(&place) {
