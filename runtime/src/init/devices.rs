@@ -13,7 +13,10 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 
 use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, OpenTreeFlags, mount, open_tree};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, OpenTreeFlags, fsconfig_create, fsmount,
+    fsopen, mount, open_tree,
+};
 
 use super::world::attach;
 use crate::wire::{Failure, OrFail as _};
@@ -48,8 +51,7 @@ const READ_ONLY: [&str; 5] =
 /// Mounts of the pod, detached.
 #[derive(Debug)]
 pub(super) struct PodMounts {
-    /// None when a fresh one will be mounted.
-    proc: Option<OwnedFd>,
+    proc: OwnedFd,
     sys: OwnedFd,
     nodes: Vec<(&'static str, OwnedFd)>,
 }
@@ -57,7 +59,11 @@ pub(super) struct PodMounts {
 impl PodMounts {
     /// Takes the mounts while the pod's root is still there.
     pub(super) fn take(fresh_proc: bool) -> Result<Self, Failure> {
-        let proc = if fresh_proc { None } else { Some(take_tree("/proc")?) };
+        let proc = if fresh_proc {
+            new_proc().or_fail(|| "cannot mount a /proc of the step's own".into())?
+        } else {
+            take_tree("/proc")?
+        };
         let sys = take_tree("/sys")?;
         make_read_only(&sys).or_fail(|| "cannot make /sys read-only".into())?;
         let mut nodes = Vec::new();
@@ -75,14 +81,7 @@ impl PodMounts {
 
     /// Puts them into the new root.
     pub(super) fn attach(self) -> Result<(), Failure> {
-        match &self.proc {
-            Some(proc) => attach(proc, "/proc")?,
-            None => {
-                let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-                mount("proc", "/proc", "proc", flags, None)
-                    .or_fail(|| "cannot mount /proc".into())?;
-            }
-        }
+        attach(&self.proc, "/proc")?;
         attach(&self.sys, "/sys")?;
         self.make_dev()?;
         for path in READ_ONLY {
@@ -125,6 +124,17 @@ impl PodMounts {
         }
         Ok(())
     }
+}
+
+/// Makes a `/proc` of this process's namespace, detached. The kernel allows it only as long as
+/// another one, with nothing hidden, can be seen: so before the root is exchanged.
+pub(super) fn new_proc() -> io::Result<OwnedFd> {
+    let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&context)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 
 /// Covers `path`, if it is there, with nothing.

@@ -16,7 +16,7 @@ use rustix::process::{chdir, chroot, pivot_root};
 use rustix::thread::UnshareFlags;
 
 use super::conversation::Builder;
-use super::devices::make_read_only;
+use super::devices::{make_read_only, new_proc};
 use super::{landlock, namespace, removal};
 use crate::capabilities::Mechanism;
 use crate::wire::Reply;
@@ -139,8 +139,7 @@ fn fresh_proc() -> io::Result<()> {
             code => Err(io::Error::from_raw_os_error(code)),
         },
         None => {
-            let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-            let mounted = mount("proc", "/proc", "proc", flags, None).map_err(io::Error::from);
+            let mounted = new_proc().map(drop);
             namespace::leave(i32::try_from(errno(&mounted)).unwrap_or(libc::EIO));
         }
     }
