@@ -13,8 +13,8 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, Stat, fchmod, fstat, futimens, mkdirat, open, openat,
-    readlinkat, statat, unlinkat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, futimens, mkdirat,
+    open, openat, readlinkat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -195,6 +195,8 @@ fn inherit(fd: BorrowedFd<'_>, below: Seen) -> io::Result<()> {
             copy_directory(open(path, directory_flags(), Mode::empty())?.as_fd(), fd)
         }
         Seen::Absent | Seen::Other(_) => {
+            // A setgid directory passes its group on.
+            fchown(fd, Some(Uid::ROOT), Some(Gid::ROOT))?;
             fchmod(fd, DEFAULT_MODE)?;
             // Reproducible, unlike the time of unpacking.
             Ok(futimens(fd, &metadata::times(0))?)
