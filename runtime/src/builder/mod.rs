@@ -1,0 +1,18 @@
+//! What runs in the builder: it starts init, writes its id maps, and talks to it.
+//!
+//! The builder may have any number of threads. It never forks by itself and never touches a layer
+//! tree; it only makes the directories around them.
+
+mod executor;
+mod id_map;
+mod overlay;
+mod probe;
+mod process;
+mod sandbox;
+mod scratch;
+
+pub use executor::Executor;
+pub use probe::probe;
+pub use process::harden_builder;
+pub use sandbox::Sandbox;
+pub use scratch::{Scratch, clean_leftovers};

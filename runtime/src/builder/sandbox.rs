@@ -1,0 +1,154 @@
+//! The public face: a work directory, the rung that it can take, and the operations on it.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use super::executor::{Executor, Feed, Output};
+use super::overlay::Overlay;
+use super::probe::{probe, probe_with};
+use super::scratch::{self, Scratch};
+use crate::entry::EntrySink;
+use crate::ladder::{Choice, Rung, choose};
+use crate::step::{ChangeStats, StepExit, StepSpec, UnpackStats};
+use crate::{Capabilities, Error};
+
+/// The executable of the calling process, also when its file is gone.
+pub(super) const OWN_EXECUTABLE: &str = "/proc/self/exe";
+
+/// Runs steps in one work directory. Can be used from several threads at once.
+#[derive(Debug)]
+pub struct Sandbox {
+    rung: Rung,
+    work_root: PathBuf,
+    executor: Option<Box<dyn Executor>>,
+    capabilities: Capabilities,
+}
+
+impl Sandbox {
+    /// Opens the work directory `work_root`, makes it when missing, and takes the best rung that
+    /// `choice` allows. The program must call [`crate::enter_if_init`] first thing in `main`.
+    ///
+    /// # Errors
+    /// When the directory cannot be made, or no rung works ([`Error::Refused`]).
+    pub fn open(work_root: &Path, choice: Choice) -> Result<Self, Error> {
+        let work_root = scratch::make_work_root(work_root)?;
+        let caps = probe(&work_root);
+        Self::on(work_root, caps, choice, OWN_EXECUTABLE.into())
+    }
+
+    /// Like [`Sandbox::open`], with another executable as init; for programs, such as test
+    /// harnesses, whose own `main` cannot call [`crate::enter_if_init`].
+    ///
+    /// # Errors
+    /// As [`Sandbox::open`].
+    pub fn with_init(init: &Path, work_root: &Path, choice: Choice) -> Result<Self, Error> {
+        let work_root = scratch::make_work_root(work_root)?;
+        let caps = probe_with(init, &work_root)?;
+        Self::on(work_root, caps, choice, init.to_owned())
+    }
+
+    fn on(
+        work_root: PathBuf,
+        capabilities: Capabilities,
+        choice: Choice,
+        init: PathBuf,
+    ) -> Result<Self, Error> {
+        let rung = choose(&capabilities, choice)?;
+        let executor: Option<Box<dyn Executor>> = match rung {
+            Rung::OverlayFull => Some(Box::new(Overlay::new(init, capabilities.fresh_proc))),
+            // `choose` names the others only in refusals; without steps nothing is executed.
+            Rung::OverlayOne | Rung::Chroot | Rung::Translate | Rung::None => None,
+        };
+        Ok(Self { rung, work_root, executor, capabilities })
+    }
+
+    /// The rung that was taken.
+    pub fn rung(&self) -> Rung {
+        self.rung
+    }
+
+    /// What the probe found.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Makes the directory of one step, locked until it is dropped or the builder dies.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn scratch(&self) -> Result<Scratch, Error> {
+        Scratch::new(&self.work_root)
+    }
+
+    /// Unpacks one layer into the new directory `dest`, in the format of an overlay's lower
+    /// directory. `lowers` are the unpacked layers below it, bottom first: directories that the
+    /// layer does not mention but needs as parents take their metadata from there.
+    ///
+    /// # Errors
+    /// When `feed` fails or the tree cannot be written; remove `dest` then.
+    pub fn unpack(
+        &self,
+        dest: &Path,
+        lowers: &[PathBuf],
+        feed: &mut Feed<'_>,
+    ) -> Result<UnpackStats, Error> {
+        self.executor()?.unpack(dest, lowers, feed)
+    }
+
+    /// Runs a step and blocks until its last process has ended. `output` takes what it prints.
+    /// Once `interrupt` is set, the step's processes get SIGTERM and, 10 seconds later, SIGKILL.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`]; [`Error::UnknownUser`]; or what could not be set up. A command that
+    /// fails, or does not exist, is no error but an exit code.
+    pub fn run(
+        &self,
+        step: &StepSpec,
+        output: &mut Output<'_>,
+        interrupt: &AtomicBool,
+    ) -> Result<StepExit, Error> {
+        self.executor()?.run(step, output, interrupt)
+    }
+
+    /// Emits what a step changed, ordered by path (bytewise); a directory's own entry is followed
+    /// by its [`crate::entry::Kind::Opaque`]. The entry of the root itself is not emitted.
+    ///
+    /// The upper directory is made equal to what is emitted: times lose their fraction of a
+    /// second and are clamped, sockets and ACLs are removed.
+    ///
+    /// # Errors
+    /// When the sink fails or the tree cannot be read.
+    pub fn changes(&self, step: &StepSpec, sink: &mut dyn EntrySink) -> Result<ChangeStats, Error> {
+        self.executor()?.changes(step, sink)
+    }
+
+    /// Moves the changes of a step, after [`Sandbox::changes`] said `reusable`, to `dest`, where
+    /// they are a lower directory as if the emitted layer had been unpacked.
+    ///
+    /// # Errors
+    /// When the rename fails, as between file systems.
+    pub fn keep(&self, step: &StepSpec, dest: &Path) -> Result<(), Error> {
+        self.executor()?.keep(step, dest)
+    }
+
+    /// The directory that holds the changes of a step.
+    pub fn upper(step: &StepSpec) -> PathBuf {
+        scratch::upper(&step.scratch)
+    }
+
+    /// Removes a tree that may have foreign owners and closed directories.
+    ///
+    /// # Errors
+    /// When something in it cannot be removed; that it does not exist is no error.
+    pub fn remove(&self, path: &Path) -> Result<(), Error> {
+        self.executor()?.remove(path)
+    }
+
+    fn executor(&self) -> Result<&dyn Executor, Error> {
+        match &self.executor {
+            Some(executor) => Ok(executor.as_ref()),
+            // The caller chose to run nothing; what would be lacking is beside the point.
+            None => Err(Error::NoSteps),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Init's side of the conversation: one order in, one reply out, exit.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _};
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use super::{changes, namespace, probing, removal, run, unpack};
+use crate::wire::{EntryReader, EntryWriter, Failure, OrFail as _, Order, Reply, Tag};
+use crate::wire::{receive, send};
+
+/// The socket to the builder.
+#[derive(Debug)]
+pub(super) struct Builder(UnixStream);
+
+impl Builder {
+    /// Tells the builder something.
+    pub(super) fn tell(&mut self, tag: Tag, body: &[u8]) -> io::Result<()> {
+        send(&mut self.0, tag, body)
+    }
+
+    /// Waits for the builder to tell something; that it is gone is an error.
+    pub(super) fn hear(&mut self) -> io::Result<(Tag, Vec<u8>)> {
+        let mut body = Vec::new();
+        let tag = receive(&mut self.0, &mut body)?
+            .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        Ok((tag, body))
+    }
+}
+
+impl AsFd for Builder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Read for &Builder {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&self.0).read(buffer)
+    }
+}
+
+impl Write for &Builder {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&self.0).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Carries out one order and ends the process.
+pub(super) fn serve() -> ! {
+    // SAFETY: descriptor 0 is the socket that the builder passed as standard input; nothing in
+    // this process has used it or will use it by another name.
+    let mut builder = Builder(unsafe { UnixStream::from_raw_fd(0) });
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        namespace::detach_from_builder()?;
+        let (_, body) = builder.hear().or_fail(|| "cannot hear the builder".into())?;
+        let order = Order::decode(&body).or_fail(|| "cannot understand the builder".into())?;
+        carry_out(order, &mut builder)
+    }));
+    let reply = match outcome {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(failure)) => Reply::Failed(failure),
+        Err(_) => Reply::Failed(Failure::new(
+            "the sandbox process has a defect".into(),
+            io::Error::other("it panicked"),
+        )),
+    };
+    // A builder that is gone needs no answer.
+    let _ = builder.tell(Tag::Reply, &reply.encode());
+    namespace::leave(0)
+}
+
+fn carry_out(order: Order, builder: &mut Builder) -> Result<Reply, Failure> {
+    match order {
+        Order::Probe { work_root } => Ok(probing::probe(&work_root, builder)),
+        Order::Unpack { dest, lowers } => {
+            namespace::enter(builder)?;
+            let mut entries = EntryReader::new(&*builder);
+            unpack::unpack(&dest, lowers, &mut entries).map(Reply::Unpacked)
+        }
+        Order::Run(order) => {
+            namespace::enter(builder)?;
+            run::run(*order, builder).map(Reply::Exited)
+        }
+        Order::Changes { upper, lowers, clamp_mtime } => {
+            namespace::enter(builder)?;
+            let mut writer = EntryWriter::new(&*builder);
+            let walked = changes::emit(&upper, lowers, clamp_mtime, &mut writer);
+            writer.flush().or_fail(|| "cannot send the changes".into())?;
+            walked.map(Reply::Changed)
+        }
+        Order::Remove { path } => {
+            namespace::enter(builder)?;
+            removal::remove(&path).map(|()| Reply::Done)
+        }
+        Order::Move { from, to } => {
+            namespace::enter(builder)?;
+            move_directory(&from, &to).map(|()| Reply::Done)
+        }
+    }
+}
+
+fn move_directory(from: &Path, to: &Path) -> Result<(), Failure> {
+    std::fs::rename(from, to)
+        .or_fail(|| format!("cannot rename {} to {}", from.display(), to.display()))
+}
+
+/// Opens `/dev/null` for what would otherwise be the socket.
+pub(super) fn null() -> io::Result<File> {
+    File::options().read(true).write(true).open("/dev/null")
+}

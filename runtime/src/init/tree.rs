@@ -1,0 +1,228 @@
+//! Finds and makes the directories of a layer that is being unpacked.
+//!
+//! Every step is relative to an open directory, by one component, without following links. A
+//! symbolic link in the middle of a path is resolved by hand within the root, as in a chroot, which
+//! is what other unpackers do; `..` at the root stays there. Nobody else changes the tree meanwhile.
+//!
+//! Invariant: between two entries all directories but the one in `current` have their final
+//! modification time; so no list of directories needs to be kept until the end.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, futimens, mkdirat,
+    open, openat, readlinkat, statat, unlinkat,
+};
+use rustix::io::Errno;
+
+use super::lowers::{Layers, Seen, is_whiteout};
+use super::metadata::{self, OPAQUE, copy_directory, times_of};
+
+/// As many links as the kernel follows in one path.
+const MAX_LINKS: usize = 40;
+/// Mode of directories that neither the layer nor those below mention.
+const DEFAULT_MODE: Mode = Mode::from_raw_mode(0o755);
+
+/// The directory of a layer that is being unpacked.
+#[derive(Debug)]
+pub(super) struct Tree {
+    root: OwnedFd,
+    /// This layer on top of those below it.
+    layers: Layers,
+    current: Option<Current>,
+}
+
+/// The directory in which entries are being made, and the time it shall have.
+#[derive(Debug)]
+struct Current {
+    path: Vec<u8>,
+    fd: OwnedFd,
+    stat: Stat,
+}
+
+/// Where a walk has got to.
+#[derive(Debug)]
+struct Place {
+    fd: OwnedFd,
+    /// Without links.
+    path: Vec<u8>,
+}
+
+impl Tree {
+    /// Makes the new directory `dest`, which gets what the topmost root below has.
+    pub(super) fn create(dest: &Path, lowers: Vec<std::path::PathBuf>) -> io::Result<Self> {
+        mkdirat(CWD, dest, Mode::RWXU)?;
+        let root = open(dest, directory_flags(), Mode::empty())?;
+        let below = Layers::from_bottom(lowers);
+        inherit(root.as_fd(), below.look(b"")?)?;
+        Ok(Self { root, layers: below.under(dest), current: None })
+    }
+
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// What the layers below show at `path`, this layer included.
+    pub(super) fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// Opens the directory `path`, making what is missing.
+    pub(super) fn directory(&mut self, path: &[u8]) -> io::Result<BorrowedFd<'_>> {
+        if self.current.as_ref().is_none_or(|current| current.path != path) {
+            self.settle()?;
+            let fd = self.walk(path, true)?.fd;
+            let stat = fstat(&fd)?;
+            self.current = Some(Current { path: path.to_vec(), fd, stat });
+        }
+        let current = self.current.as_ref().expect("was just set");
+        Ok(current.fd.as_fd())
+    }
+
+    /// Opens the directory `path` of this layer, which must exist.
+    pub(super) fn existing(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        Ok(self.walk(path, false)?.fd)
+    }
+
+    /// Gives the directory that was worked in the time it shall have.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
+        if let Some(current) = self.current.take() {
+            futimens(&current.fd, &times_of(&current.stat))?;
+        }
+        Ok(())
+    }
+
+    fn start(&self) -> io::Result<Place> {
+        Ok(Place { fd: self.root.try_clone()?, path: Vec::new() })
+    }
+
+    fn walk(&self, path: &[u8], make: bool) -> io::Result<Place> {
+        let mut place = self.start()?;
+        let mut ahead: VecDeque<Vec<u8>> = components(path);
+        let mut links = 0;
+        while let Some(name) = ahead.pop_front() {
+            if name == b".." {
+                place = place.up()?;
+                continue;
+            }
+            match place.open(&name)? {
+                Opened::Directory(fd) => place = place.down(fd, &name),
+                Opened::Link(target) => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Err(Errno::LOOP.into());
+                    }
+                    if target.starts_with(b"/") {
+                        place = self.start()?;
+                    }
+                    for component in components(&target).into_iter().rev() {
+                        ahead.push_front(component);
+                    }
+                }
+                Opened::Missing { whiteout } if make => {
+                    let fd = self.make(&place, &name, whiteout)?;
+                    place = place.down(fd, &name);
+                }
+                Opened::Missing { .. } => return Err(Errno::NOENT.into()),
+                Opened::Other => return Err(Errno::NOTDIR.into()),
+            }
+        }
+        Ok(place)
+    }
+
+    /// Makes a directory that the layer needs but does not mention (yet).
+    fn make(&self, place: &Place, name: &[u8], whiteout: bool) -> io::Result<OwnedFd> {
+        let before = fstat(&place.fd)?;
+        let below = self.layers.look(&join(&place.path, name))?;
+        if whiteout {
+            unlinkat(&place.fd, name, AtFlags::empty())?;
+        }
+        mkdirat(&place.fd, name, Mode::RWXU)?;
+        let fd = openat(&place.fd, name, directory_flags(), Mode::empty())?;
+        inherit(fd.as_fd(), below)?;
+        if whiteout {
+            metadata::set(fd.as_fd(), OPAQUE.as_bytes(), b"y")?;
+        }
+        futimens(&place.fd, &times_of(&before))?;
+        Ok(fd)
+    }
+}
+
+enum Opened {
+    Directory(OwnedFd),
+    Link(Vec<u8>),
+    Missing { whiteout: bool },
+    Other,
+}
+
+impl Place {
+    fn open(&self, name: &[u8]) -> io::Result<Opened> {
+        match openat(&self.fd, name, directory_flags(), Mode::empty()) {
+            Ok(fd) => return Ok(Opened::Directory(fd)),
+            Err(Errno::NOENT) => return Ok(Opened::Missing { whiteout: false }),
+            Err(Errno::NOTDIR | Errno::LOOP) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let stat = statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+            return Ok(Opened::Link(readlinkat(&self.fd, name, Vec::new())?.into_bytes()));
+        }
+        Ok(if is_whiteout(&stat) { Opened::Missing { whiteout: true } } else { Opened::Other })
+    }
+
+    fn down(self, fd: OwnedFd, name: &[u8]) -> Self {
+        Self { fd, path: join(&self.path, name) }
+    }
+
+    fn up(mut self) -> io::Result<Self> {
+        if self.path.is_empty() {
+            return Ok(self);
+        }
+        let end = self.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        self.path.truncate(end);
+        self.fd = openat(&self.fd, "..", directory_flags(), Mode::empty())?;
+        Ok(self)
+    }
+}
+
+/// Gives a new directory what the merged view has in its place.
+fn inherit(fd: BorrowedFd<'_>, below: Seen) -> io::Result<()> {
+    match below {
+        Seen::Directory(path) => {
+            copy_directory(open(path, directory_flags(), Mode::empty())?.as_fd(), fd)
+        }
+        Seen::Absent | Seen::Other(_) => {
+            // A setgid directory passes its group on.
+            fchown(fd, Some(Uid::ROOT), Some(Gid::ROOT))?;
+            fchmod(fd, DEFAULT_MODE)?;
+            // Reproducible, unlike the time of unpacking.
+            Ok(futimens(fd, &metadata::times(0))?)
+        }
+    }
+}
+
+pub(super) fn directory_flags() -> OFlags {
+    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
+}
+
+/// Splits `path` at its last slash.
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
+}
+
+pub(super) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+    if parent.is_empty() { name.to_vec() } else { [parent, b"/", name].concat() }
+}
+
+fn components(path: &[u8]) -> VecDeque<Vec<u8>> {
+    path.split(|byte| *byte == b'/')
+        .filter(|name| !matches!(*name, b"" | b"."))
+        .map(<[u8]>::to_vec)
+        .collect()
+}

@@ -1,0 +1,135 @@
+//! What the builder tells init to do.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+use super::codec::{Body, Cursor, garbled};
+
+/// One piece of work. Paths are absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Try the kernel's mechanisms; the overlay in this directory.
+    Probe { work_root: PathBuf },
+    /// Take a layer's entries into the new directory `dest`, above `lowers` (bottom first).
+    Unpack { dest: PathBuf, lowers: Vec<PathBuf> },
+    /// Run a step.
+    Run(Box<RunOrder>),
+    /// Emit what is in `upper`, above `lowers` (bottom first).
+    Changes { upper: PathBuf, lowers: Vec<PathBuf>, clamp_mtime: Option<i64> },
+    /// Remove a tree.
+    Remove { path: PathBuf },
+    /// Rename a directory whose owner the builder may not be.
+    Move { from: PathBuf, to: PathBuf },
+}
+
+/// The part of a step that init needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RunOrder {
+    pub(crate) lowers: Vec<PathBuf>,
+    pub(crate) scratch: PathBuf,
+    pub(crate) argv: Vec<OsString>,
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) cwd: PathBuf,
+    pub(crate) user: String,
+    pub(crate) hostname: String,
+    pub(crate) own_network: bool,
+    /// A process namespace with its own /proc works here.
+    pub(crate) fresh_proc: bool,
+}
+
+impl Order {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut body = Body::default();
+        match self {
+            Self::Probe { work_root } => _ = body.byte(0).path(work_root),
+            Self::Unpack { dest, lowers } => {
+                body.byte(1).path(dest);
+                put_paths(&mut body, lowers);
+            }
+            Self::Run(run) => run.encode(body.byte(2)),
+            Self::Changes { upper, lowers, clamp_mtime } => {
+                body.byte(3).path(upper);
+                put_paths(&mut body, lowers);
+                body.byte(clamp_mtime.is_some().into()).signed(clamp_mtime.unwrap_or(0));
+            }
+            Self::Remove { path } => _ = body.byte(4).path(path),
+            Self::Move { from, to } => _ = body.byte(5).path(from).path(to),
+        }
+        body.0
+    }
+
+    pub(crate) fn decode(body: &[u8]) -> io::Result<Self> {
+        let mut cursor = Cursor(body);
+        let order = match cursor.byte()? {
+            0 => Self::Probe { work_root: cursor.path()? },
+            1 => Self::Unpack { dest: cursor.path()?, lowers: cursor.list(Cursor::path)? },
+            2 => Self::Run(Box::new(RunOrder::decode(&mut cursor)?)),
+            3 => Self::Changes {
+                upper: cursor.path()?,
+                lowers: cursor.list(Cursor::path)?,
+                clamp_mtime: match (flag(&mut cursor)?, cursor.signed()?) {
+                    (true, time) => Some(time),
+                    (false, _) => None,
+                },
+            },
+            4 => Self::Remove { path: cursor.path()? },
+            5 => Self::Move { from: cursor.path()?, to: cursor.path()? },
+            _ => return Err(garbled("unknown order")),
+        };
+        cursor.end()?;
+        Ok(order)
+    }
+}
+
+impl RunOrder {
+    fn encode(&self, body: &mut Body) {
+        put_paths(body, &self.lowers);
+        body.path(&self.scratch);
+        body.count(self.argv.len());
+        for argument in &self.argv {
+            put_os(body, argument);
+        }
+        body.count(self.env.len());
+        for (name, value) in &self.env {
+            put_os(body, name);
+            put_os(body, value);
+        }
+        body.path(&self.cwd).bytes(self.user.as_bytes()).bytes(self.hostname.as_bytes());
+        body.byte(self.own_network.into()).byte(self.fresh_proc.into());
+    }
+
+    fn decode(cursor: &mut Cursor<'_>) -> io::Result<Self> {
+        Ok(Self {
+            lowers: cursor.list(Cursor::path)?,
+            scratch: cursor.path()?,
+            argv: cursor.list(Cursor::os)?,
+            env: cursor.list(|cursor| Ok((cursor.os()?, cursor.os()?)))?,
+            cwd: cursor.path()?,
+            user: cursor.text()?,
+            hostname: cursor.text()?,
+            own_network: flag(cursor)?,
+            fresh_proc: flag(cursor)?,
+        })
+    }
+}
+
+fn put_os(body: &mut Body, value: &OsStr) {
+    body.bytes(value.as_bytes());
+}
+
+fn put_paths(body: &mut Body, paths: &[PathBuf]) {
+    body.count(paths.len());
+    for path in paths {
+        body.path(path);
+    }
+}
+
+pub(super) fn flag(cursor: &mut Cursor<'_>) -> io::Result<bool> {
+    match cursor.byte()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(garbled("neither true nor false")),
+    }
+}
