@@ -78,11 +78,10 @@ pub fn write_layer(
     })
 }
 
-/// Reads a stored layer: decompresses it, hands its entries to `sink`, compares the diff id.
+/// Reads a stored layer; see [`read_layer_from`].
 ///
 /// # Errors
-/// When the file cannot be read, is malformed, the sink fails, or the diff id is another one. What
-/// the sink has taken until then must not be used.
+/// When the file cannot be opened, and for the reasons of [`read_layer_from`].
 pub fn read_layer(
     path: &Path,
     expected: Option<DiffId>,
@@ -90,7 +89,21 @@ pub fn read_layer(
 ) -> Result<TarStats, LayerError> {
     let file = fs::File::open(path)
         .map_err(|source| LayerError::Open { path: path.to_owned(), source })?;
-    let mut tar = Hashing { reader: decoder(file, Sniff::Layer)?, hasher: BlobHasher::new() };
+    read_layer_from(file, expected, sink)
+}
+
+/// Reads a layer as it lies in a registry: decompresses it, hands its entries to `sink`, compares
+/// the diff id. `reader` is read to its end.
+///
+/// # Errors
+/// When the layer cannot be read, is malformed, the sink fails, or the diff id is another one. What
+/// the sink has taken until then must not be used.
+pub fn read_layer_from(
+    reader: impl Read + Send,
+    expected: Option<DiffId>,
+    sink: &mut dyn EntrySink,
+) -> Result<TarStats, LayerError> {
+    let mut tar = Hashing { reader: decoder(reader, Sniff::Layer)?, hasher: BlobHasher::new() };
     let stats = read_tar(&mut tar, Names::Layer, sink)?;
     // The padding after the end mark belongs to the diff id.
     let drained = io::copy(&mut tar, &mut io::sink());
@@ -98,9 +111,7 @@ pub fn read_layer(
     drained.map_err(|source| LayerError::Read { offset, source })?;
     let found = DiffId(digest);
     match expected {
-        Some(expected) if expected != found => {
-            Err(LayerError::DiffId { path: path.to_owned(), expected, found })
-        }
+        Some(expected) if expected != found => Err(LayerError::DiffId { expected, found }),
         _ => Ok(stats),
     }
 }

@@ -90,9 +90,12 @@ fn failures_leave_nothing_behind() {
     };
     let mut fail = |_: &mut dyn EntrySink| Err(io::Error::other("the source is gone"));
     let mut short = |sink: &mut dyn EntrySink| sink.entry(&file("a", 5), &mut io::empty());
-    let produces: [&mut dyn FnMut(&mut dyn EntrySink) -> io::Result<()>; 3] =
-        [&mut swallow, &mut fail, &mut short];
-    for produce in produces {
+    for which in 0..3 {
+        let produce: &mut dyn FnMut(&mut dyn EntrySink) -> io::Result<()> = match which {
+            0 => &mut swallow,
+            1 => &mut fail,
+            _ => &mut short,
+        };
         let error = write_layer(dir.path(), Compression::default(), 2, &quiet, produce);
         assert!(matches!(error.unwrap_err(), LayerError::Write { .. }));
     }

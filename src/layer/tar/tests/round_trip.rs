@@ -81,7 +81,7 @@ fn mutate(mut bytes: Vec<u8>, changes: &[(usize, u8)], cut: usize) -> Vec<u8> {
         header.copy_from_slice(&bytes[start..start + 512]);
         let mut header = tar::Header::from_byte_slice(&header).clone();
         header.set_cksum();
-        if at % 2 == 0 {
+        if at.is_multiple_of(2) {
             bytes[start..start + 512].copy_from_slice(header.as_bytes());
         }
     }
