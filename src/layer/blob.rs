@@ -4,7 +4,9 @@
 //! which is the place of a blob in an OCI layout (OCI image layout spec, "Blobs"). Nothing here
 //! decides what is in a layer, and nothing is uploaded here.
 
+use std::fs::Permissions;
 use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -198,8 +200,11 @@ impl Spool {
     /// A new file under a temporary name; it is deleted with the returned path.
     fn create(dir: &Path) -> io::Result<(Self, TempPath)> {
         fs::create_dir_all(dir)?;
-        let (file, path) =
-            tempfile::Builder::new().prefix(".layer-").tempfile_in(dir)?.into_parts();
+        // Blobs may lie in a layout that others read; the umask still counts.
+        let readable = Permissions::from_mode(0o644);
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".layer-").permissions(readable);
+        let (file, path) = builder.tempfile_in(dir)?.into_parts();
         let file = fs::File::from_parts(file, path.to_path_buf());
         let file = BufWriter::with_capacity(WRITE_BUFFER, file);
         Ok((Self { file, hasher: BlobHasher::new() }, path))

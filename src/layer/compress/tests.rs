@@ -110,6 +110,19 @@ fn gzip_has_a_constant_header_and_one_member() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "this test compares with another program")]
+fn gnu_gzip_accepts_what_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sample.gz");
+    let compressed = compress(Compression::default(), 2, &sample(GZIP_BLOCK + 5), 8192);
+    fs_err::write(&path, compressed).unwrap();
+    match std::process::Command::new("gzip").arg("-t").arg(&path).output() {
+        Ok(output) => assert!(output.status.success() && output.stderr.is_empty(), "{output:?}"),
+        Err(error) => println!("skipped: gzip cannot be run: {error}"),
+    }
+}
+
+#[test]
 fn the_dictionary_reaches_over_blocks() {
     let noise: Vec<u8> = sample(4 * 16_384).chunks(4).map(|four| four[0]).collect();
     let repeated = noise.repeat(2 * GZIP_BLOCK / noise.len());
