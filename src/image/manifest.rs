@@ -199,6 +199,10 @@ pub fn parse_manifest(media_type: Option<&str>, bytes: &[u8]) -> Result<Manifest
     {
         return Err(ImageError::Schema1);
     }
+    // A struct would be read from an array as well, by position.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(ImageError::Kind("no JSON object".to_owned()));
+    }
     let read: Read = serde_json::from_slice(bytes).map_err(ImageError::Manifest)?;
     if read.schema_version == 1 || read.fs_layers.is_some() {
         return Err(ImageError::Schema1);

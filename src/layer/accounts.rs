@@ -200,6 +200,8 @@ fn group(line: &str) -> Option<Group> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\n# remark\nbroken\n\
@@ -258,6 +260,19 @@ mod tests {
     fn numbers_need_no_accounts() {
         for (text, expected) in [("0", true), ("1:2", true), ("app", false), ("1:www", false)] {
             assert_eq!(Accounts::is_numeric(text), expected, "{text}");
+        }
+    }
+    proptest! {
+        #[test]
+        fn no_file_and_no_text_panics(
+            passwd in prop::collection::vec(any::<u8>(), 0..200),
+            lines in "([a-z:,0-9\n]{0,9}){0,9}",
+            text in ".{0,12}",
+        ) {
+            for file in [passwd.as_slice(), lines.as_bytes()] {
+                let accounts = Accounts::parse(Some(file), Some(file));
+                let _ = (accounts.owner(&text), accounts.identity(&text));
+            }
         }
     }
 }

@@ -4,7 +4,9 @@
 //! which is the place of a blob in an OCI layout (OCI image layout spec, "Blobs"). Nothing here
 //! decides what is in a layer, and nothing is uploaded here.
 
+use std::fs::Permissions;
 use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -78,11 +80,10 @@ pub fn write_layer(
     })
 }
 
-/// Reads a stored layer: decompresses it, hands its entries to `sink`, compares the diff id.
+/// Reads a stored layer; see [`read_layer_from`].
 ///
 /// # Errors
-/// When the file cannot be read, is malformed, the sink fails, or the diff id is another one. What
-/// the sink has taken until then must not be used.
+/// When the file cannot be opened, and for the reasons of [`read_layer_from`].
 pub fn read_layer(
     path: &Path,
     expected: Option<DiffId>,
@@ -90,7 +91,21 @@ pub fn read_layer(
 ) -> Result<TarStats, LayerError> {
     let file = fs::File::open(path)
         .map_err(|source| LayerError::Open { path: path.to_owned(), source })?;
-    let mut tar = Hashing { reader: decoder(file, Sniff::Layer)?, hasher: BlobHasher::new() };
+    read_layer_from(file, expected, sink)
+}
+
+/// Reads a layer as it lies in a registry: decompresses it, hands its entries to `sink`, compares
+/// the diff id. `reader` is read to its end.
+///
+/// # Errors
+/// When the layer cannot be read, is malformed, the sink fails, or the diff id is another one. What
+/// the sink has taken until then must not be used.
+pub fn read_layer_from(
+    reader: impl Read + Send,
+    expected: Option<DiffId>,
+    sink: &mut dyn EntrySink,
+) -> Result<TarStats, LayerError> {
+    let mut tar = Hashing { reader: decoder(reader, Sniff::Layer)?, hasher: BlobHasher::new() };
     let stats = read_tar(&mut tar, Names::Layer, sink)?;
     // The padding after the end mark belongs to the diff id.
     let drained = io::copy(&mut tar, &mut io::sink());
@@ -98,9 +113,7 @@ pub fn read_layer(
     drained.map_err(|source| LayerError::Read { offset, source })?;
     let found = DiffId(digest);
     match expected {
-        Some(expected) if expected != found => {
-            Err(LayerError::DiffId { path: path.to_owned(), expected, found })
-        }
+        Some(expected) if expected != found => Err(LayerError::DiffId { expected, found }),
         _ => Ok(stats),
     }
 }
@@ -187,8 +200,11 @@ impl Spool {
     /// A new file under a temporary name; it is deleted with the returned path.
     fn create(dir: &Path) -> io::Result<(Self, TempPath)> {
         fs::create_dir_all(dir)?;
-        let (file, path) =
-            tempfile::Builder::new().prefix(".layer-").tempfile_in(dir)?.into_parts();
+        // Blobs may lie in a layout that others read; the umask still counts.
+        let readable = Permissions::from_mode(0o644);
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".layer-").permissions(readable);
+        let (file, path) = builder.tempfile_in(dir)?.into_parts();
         let file = fs::File::from_parts(file, path.to_path_buf());
         let file = BufWriter::with_capacity(WRITE_BUFFER, file);
         Ok((Self { file, hasher: BlobHasher::new() }, path))

@@ -50,10 +50,8 @@ pub enum LayerError {
         source: io::Error,
     },
     /// The uncompressed bytes are not the expected ones.
-    #[error("layer {} has diff id {found}, expected {expected}", path.display())]
+    #[error("the layer has diff id {found}, expected {expected}")]
     DiffId {
-        /// The file.
-        path: PathBuf,
         /// What was asked for.
         expected: DiffId,
         /// What the bytes have.

@@ -52,6 +52,12 @@ pub fn clean_path(path: &[u8]) -> Result<Vec<u8>, PathProblem> {
     Ok(cleaned)
 }
 
+/// Whether a path is as [`clean_path`] makes it.
+pub(super) fn is_clean(path: &[u8]) -> bool {
+    let plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.contains(&0);
+    path.is_empty() || path.len() <= PATH_LIMIT && path.split(|&byte| byte == b'/').all(plain)
+}
+
 /// The components of a path without the empty ones and `.`; `..` is left in.
 pub(super) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".")
@@ -133,6 +139,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn cleaning_makes_paths_clean(path in "[a./\0]{0,8}") {
+            let cleaned = clean_path(path.as_bytes());
+            prop_assert_eq!(is_clean(path.as_bytes()), cleaned.as_deref() == Ok(path.as_bytes()));
+            prop_assert!(cleaned.is_err() || is_clean(&cleaned.unwrap()));
+        }
+
         #[test]
         fn the_order_is_that_of_components(a in "[a-c./ ]{0,8}", b in "[a-c./ ]{0,8}") {
             let (Ok(a), Ok(b)) = (clean_path(a.as_bytes()), clean_path(b.as_bytes())) else {

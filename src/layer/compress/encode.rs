@@ -65,8 +65,11 @@ impl<W: Write + Send + 'static> Compressor<W> {
     /// # Errors
     /// When the level does not exist, or threads cannot be started.
     pub fn new(compression: Compression, threads: usize, output: W) -> io::Result<Self> {
-        // What is in flight is bounded by the threads, so their number is bounded as well.
-        let threads = threads.clamp(1, 12);
+        // What is in flight grows with the threads, so their number is bounded: some 30 MiB each.
+        let threads = match compression {
+            Compression::Zstd { .. } => threads.clamp(1, 3),
+            Compression::Gzip { .. } | Compression::None => threads.clamp(1, 12),
+        };
         Ok(Self(match compression {
             Compression::Gzip { level } => Encoder::Gzip(GzipWriter::new(level, threads, output)?),
             Compression::Zstd { level } => {

@@ -149,21 +149,23 @@ impl<W: Write + Send + 'static> Write for GzipWriter<W> {
 
 /// One worker: takes blocks until there are no more.
 fn work(queue: &Mutex<Receiver<Job>>, level: u32, buffers: &Buffers) {
-    let mut deflate = Compress::new(flate2::Compression::new(level), false);
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
         let mut crc = Crc::new();
         crc.update(&job.block);
-        let bytes = compress(&mut deflate, &job, buffers.take());
+        let bytes = compress(level, &job, buffers.take());
         // Nobody waits for the answer once the output has failed.
         let _ = job.done.send(Done { bytes, crc });
         buffers.give(job.block);
     }
 }
 
-fn compress(deflate: &mut Compress, job: &Job, mut out: Vec<u8>) -> io::Result<Vec<u8>> {
-    deflate.reset();
+fn compress(level: u32, job: &Job, mut out: Vec<u8>) -> io::Result<Vec<u8>> {
+    // A new state for each block: one that is only reset keeps its old window, and setting a
+    // dictionary hashes one byte behind its end (seen in zlib-rs 0.6.8), so the bytes would depend
+    // on which blocks a thread had before.
+    let mut deflate = Compress::new(flate2::Compression::new(level), false);
     if !job.dictionary.is_empty() {
         deflate.set_dictionary(&job.dictionary)?;
     }

@@ -6,6 +6,6 @@ mod gzip;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{CompressionError, Sniff, decoder};
+pub use decode::{CompressionError, Format, Sniff, decoder};
 pub use encode::{Compression, Compressor, ENCODER_VERSION};
 pub use gzip::GZIP_BLOCK;

@@ -22,7 +22,7 @@ use std::io::Read;
 use thiserror::Error;
 
 use super::layer_index::{ACCOUNTS_LIMIT, IndexEntry, IndexKind, LayerIndex};
-use crate::layer::path::{PATH_LIMIT, clean_path};
+use crate::layer::path::{PATH_LIMIT, is_clean};
 use crate::model::{DiffId, Digest};
 
 /// The most that is taken, in bytes before compression: some five million entries.
@@ -224,8 +224,7 @@ impl<'a> Input<'a> {
         let shared = shared.and_then(|count| last.get(..count));
         let mut path = shared.ok_or(IndexError::Malformed("a path shares too much"))?.to_vec();
         path.extend_from_slice(self.sized(PATH_LIMIT as u64)?);
-        let clean = clean_path(&path).is_ok_and(|cleaned| cleaned == path);
-        if clean { Ok(path) } else { Err(IndexError::Malformed("a path is not clean")) }
+        if is_clean(&path) { Ok(path) } else { Err(IndexError::Malformed("a path is not clean")) }
     }
 
     fn entry(&mut self) -> Result<IndexEntry, IndexError> {

@@ -5,13 +5,16 @@
 //! else. The reader takes what images and local archives contain in practice.
 
 mod header;
+mod member;
 mod pax;
+mod problem;
 mod read;
 #[cfg(test)]
 mod tests;
 mod write;
 
-pub use read::{ArchiveError, ArchiveProblem, Names, TarStats, read_tar};
+pub use problem::{ArchiveError, ArchiveProblem};
+pub use read::{Names, TarStats, read_tar};
 pub use write::{TarWriter, WriteError};
 
 /// Everything in a tar is a multiple of this.

@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use super::pax::{self, Records};
 use super::{BLOCK, OPAQUE, WHITEOUT, XATTR, header, padding};
-use crate::layer::path::{display, path_order, split_last};
+use crate::layer::path::{PATH_LIMIT, display, is_clean, path_order, split_last};
 
 /// Bytes that are copied at a time.
 const CHUNK: usize = 64 * 1024;
@@ -43,6 +43,13 @@ pub enum WriteError {
         path: String,
         /// The entry before it.
         last: String,
+    },
+    /// A path that is absolute, empty in parts, too long, or has `.`, `..` or NUL in it; or a link
+    /// to such a path, or to nowhere.
+    #[error("{path} is not a path, or its link target is none, that a layer can have")]
+    Path {
+        /// The refused entry.
+        path: String,
     },
     /// The name means a deletion in a layer.
     #[error("{path} cannot be in a layer: names that start with `.wh.` mean deletions there")]
@@ -169,6 +176,7 @@ impl<W: Write> EntrySink for TarWriter<W> {
 
 /// The header blocks of an entry, its PAX header included.
 fn headers(entry: &Entry) -> Result<Vec<u8>, WriteError> {
+    check_paths(entry)?;
     let name = name(entry)?;
     let mut header = Header::new_ustar();
     let mut records = Records::new();
@@ -192,6 +200,21 @@ fn headers(entry: &Entry) -> Result<Vec<u8>, WriteError> {
     }
     bytes.extend_from_slice(header.as_bytes());
     Ok(bytes)
+}
+
+/// Nothing in a header may end a name early or lead out of the root.
+fn check_paths(entry: &Entry) -> Result<(), WriteError> {
+    let target = match &entry.kind {
+        Kind::HardLink { target } => !target.is_empty() && is_clean(target),
+        Kind::Symlink { target } => {
+            !target.is_empty() && target.len() <= PATH_LIMIT && !target.contains(&0)
+        }
+        _ => true,
+    };
+    if target && is_clean(&entry.path) {
+        return Ok(());
+    }
+    Err(WriteError::Path { path: display(&entry.path) })
 }
 
 /// The name in the archive: a whiteout's marker, a directory's slash.
