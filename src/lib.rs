@@ -1,5 +1,6 @@
 //! longshore builds container images from a git repository inside an ordinary Kubernetes pod.
 
+pub mod blocking;
 pub mod build;
 pub mod cli;
 pub mod commands;

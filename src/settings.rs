@@ -1,1 +1,153 @@
-//! To come.
+//! Settings: what the flags and the environment mean together, checked.
+//!
+//! The only reader of the environment, which it reads once into a plain map; everything else here
+//! is pure. Flags win over the environment.
+
+mod build;
+mod environment;
+mod executor;
+mod registry;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use longshore_runtime::Choice;
+
+pub use environment::Environment;
+
+use crate::failure::Failure;
+use crate::model::{Platform, Reference, Repository};
+use crate::output::Voice;
+use crate::project::ProjectName;
+use crate::registry::RegistryOptions;
+use crate::sync::Address;
+
+/// Which front door was used; it decides exit codes and a few defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// `longshore build`.
+    Build,
+    /// `longshore executor`.
+    Executor,
+}
+
+/// Where stages are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorageChoice {
+    /// The project's OCI layout below LONGSHORE_HOME.
+    Layout,
+    /// A registry repository.
+    Repo(Repository),
+    /// Nowhere.
+    None,
+}
+
+/// Where an image goes besides the storage of its stages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A tag in the storage of its stages.
+    Tag(String),
+    /// A reference in any registry.
+    Reference(Reference),
+    /// An OCI layout directory.
+    Layout(PathBuf),
+    /// A tar for `docker load`.
+    Archive(PathBuf),
+}
+
+/// Files that are written once an image is published.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResultFiles {
+    /// The digest alone.
+    pub digest: Option<PathBuf>,
+    /// A line `REPOSITORY@DIGEST` for each destination.
+    pub names: Option<PathBuf>,
+    /// A line `REPOSITORY:TAG@DIGEST` for each destination.
+    pub tagged_names: Option<PathBuf>,
+    /// A JSON report.
+    pub report: Option<PathBuf>,
+}
+
+/// Everything a build needs to know from outside.
+#[derive(Clone, Debug)]
+pub struct BuildSettings {
+    /// Which front door was used.
+    pub door: Door,
+    /// What is said.
+    pub voice: Voice,
+    /// The context's directory.
+    pub context: PathBuf,
+    /// The Dockerfile, if one was named.
+    pub dockerfile: Option<PathBuf>,
+    /// The images of the project to build; all if empty.
+    pub images: Vec<String>,
+    /// The Dockerfile stage to build.
+    pub target: Option<String>,
+    /// Values of ARGs.
+    pub build_args: BTreeMap<String, String>,
+    /// Labels to set.
+    pub labels: BTreeMap<String, String>,
+    /// The project, if it was named.
+    pub project: Option<ProjectName>,
+    /// Where stages are kept.
+    pub storage: StorageChoice,
+    /// Locks, if they were named.
+    pub synchronization: Option<Address>,
+    /// Where images go.
+    pub targets: Vec<Target>,
+    /// What is written in the end.
+    pub files: ResultFiles,
+    /// The platform of bases.
+    pub platform: Platform,
+    /// SOURCE_DATE_EPOCH.
+    pub epoch: Option<i64>,
+    /// Whether changes of the worktree count.
+    pub worktree: bool,
+    /// How RUN steps are executed.
+    pub runtime: Choice,
+    /// Work directories to try, in order.
+    pub work_dirs: Vec<PathBuf>,
+    /// LONGSHORE_HOME.
+    pub home: PathBuf,
+    /// How registries are spoken to.
+    pub registry: RegistryOptions,
+    /// What the user should be told first.
+    pub warnings: Vec<String>,
+}
+
+/// Splits `NAME=VALUE`; `None` for the value when there is no `=`.
+fn pair(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (text, None),
+    }
+}
+
+fn runtime(text: &str) -> Result<Choice, Failure> {
+    match text {
+        "auto" => Ok(Choice::Auto),
+        "overlay" => Ok(Choice::Overlay),
+        "chroot" => Ok(Choice::Chroot),
+        "none" => Ok(Choice::None),
+        _ => Err(Failure::usage(format!("--runtime {text:?} is none of auto, overlay, chroot, none"))),
+    }
+}
+
+fn platform(text: Option<&str>) -> Result<Platform, Failure> {
+    text.map_or_else(|| Ok(Platform::host()), |text| text.parse().map_err(Failure::usage))
+}
+
+/// SOURCE_DATE_EPOCH: from `--build-arg`, else from the environment.
+fn epoch(
+    build_args: &BTreeMap<String, String>,
+    environment: &Environment,
+) -> Result<Option<i64>, Failure> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    let text = build_args.get(NAME).map(String::as_str).or_else(|| environment.get(NAME));
+    let number = |text: &str| {
+        text.parse().ok().filter(|&seconds: &i64| seconds >= 0).ok_or_else(|| {
+            Failure::usage(format!("{NAME}={text} is not a number of seconds since 1970"))
+        })
+    };
+    text.filter(|text| !text.is_empty()).map(number).transpose()
+}

@@ -1,0 +1,220 @@
+//! COPY, ADD and WORKDIR: layers assembled from files, without a root file system.
+//!
+//! What must be known of the parent image (links, existing directories, users) comes from layer
+//! indexes; its files are never unpacked here.
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use longshore_runtime::entry::Kind;
+
+use super::accounts::{Who, owner};
+use super::engine::Shared;
+use super::error::BuildError;
+use super::extract::{Spool, Unpacking, is_archive};
+use super::picks;
+use super::placement::{Pick, Placement};
+use super::tree::{Content, Implied, PlaceError, Tree};
+use crate::blocking::blocking;
+use crate::context::{ContextError, ContextSource};
+use crate::layer::{LayerBlob, MergedIndex, write_layer};
+use crate::plan::{CopyKind, CopySource, CopyStep, Place, StageId, StageSpec, Step, WorkdirStep};
+use crate::storage::Layer;
+
+/// Everything that the blocking half of a COPY needs.
+struct Assembly {
+    shared: Arc<Shared>,
+    stage: StageId,
+    index: MergedIndex,
+    picks: Vec<Pick>,
+    owner: Option<crate::layer::Owner>,
+    spool: Spool,
+    directory: PathBuf,
+}
+
+/// Builds the layer of a COPY or ADD stage upon `parent`; `from` are the layers that `--from`
+/// names.
+pub(super) async fn copy(
+    shared: &Arc<Shared>,
+    stage: StageId,
+    parent: &[Layer],
+    from: Option<&[Layer]>,
+) -> Result<LayerBlob, BuildError> {
+    let spec = shared.plan.stage(stage);
+    let Step::Copy(step) = &spec.step else { unreachable!("only COPY stages get here") };
+    let index = shared.layers.merged(parent).await?;
+    let directory = shared.place.clone();
+    let mut spool = new_spool(&directory)?;
+    let mut chown = None;
+    if let Some(text) = &step.chown {
+        let who = Who::Chown(text);
+        let found = owner(&shared.layers, parent, &index, who, &spec.place, spool).await?;
+        (chown, spool) = (Some(found.0), found.1);
+    }
+    let picks = match &step.source {
+        CopySource::Context { context, selected } => {
+            let times = spec.times;
+            picks::from_context(context.entries()?, selected, |own| times.of_context(own))
+        }
+        CopySource::Image { sources, .. } => {
+            let stack = from.unwrap_or_default();
+            let found =
+                picks::from_image(&shared.layers, stack, sources, &spec.place, spool).await?;
+            spool = found.1;
+            found.0
+        }
+    };
+    if picks.is_empty() {
+        let hint = "every pattern of the instruction is without a match".to_owned();
+        return Err(spec.place.error("no file matches", Some(hint)).into());
+    }
+    let shared = Arc::clone(shared);
+    let assembly = Assembly { shared, stage, index, picks, owner: chown, spool, directory };
+    blocking(move || assembly.run()).await
+}
+
+/// Builds the layer of a WORKDIR stage upon `parent`; it is empty where the directory exists.
+pub(super) async fn workdir(
+    shared: &Arc<Shared>,
+    spec: &StageSpec,
+    step: &WorkdirStep,
+    parent: &[Layer],
+) -> Result<LayerBlob, BuildError> {
+    let place = &spec.place;
+    let index = shared.layers.merged(parent).await?;
+    let directory = shared.place.clone();
+    let spool = new_spool(&directory)?;
+    let who = Who::User(&step.user);
+    let (owner, _spool) = owner(&shared.layers, parent, &index, who, place, spool).await?;
+    let implied = Implied { uid: owner.uid, gid: owner.gid, mtime: spec.times.of_context(None) };
+    let (shared, place, path) = (Arc::clone(shared), place.clone(), step.path.clone());
+    blocking(move || {
+        let mut tree = Tree::new(&index);
+        let made = tree
+            .resolve(path.as_bytes())
+            .and_then(|resolved| tree.directories(&resolved, implied));
+        made.map_err(|error| place.error(error.to_string(), None))?;
+        let mut none = |_: Content| -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(io::empty())) };
+        Ok(write_layer(
+            &shared.place,
+            shared.options.compression,
+            shared.options.threads,
+            shared.interrupt.flag(),
+            &mut |sink| tree.emit(sink, &mut none),
+        )?)
+    })
+    .await
+}
+
+impl Assembly {
+    fn run(mut self) -> Result<LayerBlob, BuildError> {
+        let shared = Arc::clone(&self.shared);
+        let spec = shared.plan.stage(self.stage);
+        let Step::Copy(step) = &spec.step else { unreachable!("only COPY stages get here") };
+        let index = std::mem::take(&mut self.index);
+        let mut tree = Tree::new(&index);
+        let placement = Placement {
+            destination: step.destination.as_bytes(),
+            into_directory: step.into_directory,
+            owner: self.owner,
+            mode: step.chmod,
+            mtime: spec.times.of_context(None),
+        };
+        let refuse = |error: PlaceError| BuildError::from(spec.place.error(error.to_string(), None));
+        for mut pick in std::mem::take(&mut self.picks) {
+            let groups = tree.next_group();
+            for item in &mut pick.items {
+                item.group = item.group.map(|group| group + groups);
+            }
+            match self.archive(step, &pick)? {
+                Some(archive) => self.unpack(&mut tree, &placement, archive, &spec.place)?,
+                None => placement.place(&mut tree, &pick).map_err(refuse)?,
+            }
+        }
+        self.write(&tree, step)
+    }
+
+    /// The bytes of a pick that ADD unpacks.
+    fn archive(
+        &self,
+        step: &CopyStep,
+        pick: &Pick,
+    ) -> Result<Option<Box<dyn Read + Send>>, BuildError> {
+        let (CopyKind::Add, CopySource::Context { context, .. }, [file]) =
+            (step.kind, &step.source, pick.items.as_slice())
+        else {
+            return Ok(None);
+        };
+        let (Kind::File { .. }, Content::Context(entry)) = (&file.entry.kind, file.content) else {
+            return Ok(None);
+        };
+        let entry = &context.entries()?[entry];
+        if is_archive(context.open(entry)?) { Ok(Some(context.open(entry)?)) } else { Ok(None) }
+    }
+
+    fn unpack(
+        &mut self,
+        tree: &mut Tree<'_>,
+        placement: &Placement<'_>,
+        archive: Box<dyn Read + Send>,
+        place: &Place,
+    ) -> Result<(), BuildError> {
+        let refuse = |error: PlaceError| BuildError::from(place.error(error.to_string(), None));
+        let directory = tree.resolve(placement.destination).map_err(refuse)?;
+        tree.directories(&directory, placement.implied()).map_err(refuse)?;
+        let mut unpacking = Unpacking {
+            groups: tree.next_group(),
+            tree,
+            spool: &mut self.spool,
+            directory,
+            owner: self.owner,
+            implied: placement.implied(),
+            latest: self.shared.plan.stage(self.stage).times.epoch,
+            failure: None,
+        };
+        let done = unpacking.run(archive);
+        match (unpacking.failure, done) {
+            (Some(error), _) => Err(refuse(error)),
+            (None, done) => Ok(done?),
+        }
+    }
+
+    fn write(&self, tree: &Tree<'_>, step: &CopyStep) -> Result<LayerBlob, BuildError> {
+        let mut failure = None;
+        let mut open = |content| match content {
+            Content::Spool { offset, length } => self.spool.open(offset, length),
+            Content::Context(entry) => open_entry(step, entry).map_err(|error| {
+                let text = error.to_string();
+                failure = Some(error);
+                io::Error::other(text)
+            }),
+            Content::None => Ok(Box::new(io::empty()) as Box<dyn Read + Send>),
+        };
+        let shared = &self.shared;
+        let written = write_layer(
+            &self.directory,
+            shared.options.compression,
+            shared.options.threads,
+            shared.interrupt.flag(),
+            &mut |sink| tree.emit(sink, &mut open),
+        );
+        match (failure, written) {
+            (Some(error), _) => Err(error.into()),
+            (None, written) => Ok(written?),
+        }
+    }
+}
+
+fn open_entry(step: &CopyStep, entry: usize) -> Result<Box<dyn Read + Send>, ContextError> {
+    let CopySource::Context { context, .. } = &step.source else {
+        unreachable!("only COPY from the context refers to its entries")
+    };
+    let context: &dyn ContextSource = context.as_ref();
+    context.open(&context.entries()?[entry])
+}
+
+fn new_spool(directory: &std::path::Path) -> Result<Spool, BuildError> {
+    Spool::new(directory)
+        .map_err(|source| BuildError::File { path: directory.join("spool"), source })
+}

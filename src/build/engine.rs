@@ -1,0 +1,248 @@
+//! The engine: everything a build shares, and the recursion through its stages.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use longshore_runtime::{Choice, Sandbox};
+use tokio::sync::{OnceCell, Semaphore};
+
+use super::copy;
+use super::error::BuildError;
+use super::layers::Layers;
+use super::publish;
+use super::run;
+use super::work_dir::{BuildDir, WorkDir};
+use crate::blocking::{Interrupt, blocking};
+use crate::layer::{Compression, LayerBlob};
+use crate::model::Platform;
+use crate::output::{Bytes, Event, Outcome, Voice};
+use crate::plan::{CopySource, Parent, Plan, StageId, Step};
+use crate::registry::Registry;
+use crate::storage::{Layer, Origin, Storage};
+use crate::sync::Synchronization;
+
+/// What decides how a build is carried out, but not what comes out.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// How new layers are compressed.
+    pub compression: Compression,
+    /// Threads of one compressor; also how many stages are built at a time.
+    pub threads: usize,
+    /// How RUN steps are executed.
+    pub runtime: Choice,
+    /// The project, which names locks.
+    pub project: String,
+    /// This machine's platform.
+    pub host: Platform,
+}
+
+/// A stage that is there.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// All layers, bottom first.
+    pub layers: Vec<Layer>,
+    /// For each stage since the base, whether it made a layer.
+    pub made: Vec<bool>,
+    /// How it came to be there.
+    pub outcome: Outcome,
+}
+
+/// Builds the stages of one plan; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Engine(pub(super) Arc<Shared>);
+
+/// What all stages of a build share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) plan: Plan,
+    pub(super) storage: Option<Storage>,
+    pub(super) locks: Synchronization,
+    pub(super) layers: Layers,
+    pub(super) options: EngineOptions,
+    pub(super) voice: Voice,
+    pub(super) interrupt: Interrupt,
+    /// Where this build spools.
+    pub(super) place: PathBuf,
+    work: WorkDir,
+    sandbox: OnceCell<Arc<Sandbox>>,
+    cells: Vec<OnceCell<Arc<Built>>>,
+    permits: Semaphore,
+}
+
+/// The surroundings of a build.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// Where stages are kept; `None` looks nothing up and keeps nothing.
+    pub storage: Option<Storage>,
+    /// Locks around publishing.
+    pub locks: Synchronization,
+    /// The registries of bases.
+    pub registry: Registry,
+    /// Where layers are kept on this machine.
+    pub work: WorkDir,
+    /// What is said.
+    pub voice: Voice,
+    /// Ends the build early.
+    pub interrupt: Interrupt,
+}
+
+type Obtained<'a> = Pin<Box<dyn Future<Output = Result<Arc<Built>, BuildError>> + Send + 'a>>;
+
+impl Engine {
+    /// An engine for `plan`; `place` must outlive it.
+    pub fn new(plan: Plan, around: Surroundings, options: EngineOptions, place: &BuildDir) -> Self {
+        let Surroundings { storage, locks, registry, work, voice, interrupt } = around;
+        let cells = plan.stages.iter().map(|_| OnceCell::new()).collect();
+        let permits = Semaphore::new(options.threads.max(1));
+        let layers = Layers::new(work.clone(), registry, interrupt.clone());
+        let (sandbox, place) = (OnceCell::new(), place.path().to_owned());
+        Self(Arc::new(Shared {
+            plan,
+            storage,
+            locks,
+            layers,
+            options,
+            voice,
+            interrupt,
+            place,
+            work,
+            sandbox,
+            cells,
+            permits,
+        }))
+    }
+
+    /// The plan that is built.
+    pub fn plan(&self) -> &Plan {
+        &self.0.plan
+    }
+
+    /// Returns the layers that `parent` stands for, obtaining its stage if it is one.
+    ///
+    /// # Errors
+    /// When a stage fails, or the build is interrupted.
+    pub async fn layers_of(&self, parent: Parent) -> Result<Arc<Built>, BuildError> {
+        match parent {
+            Parent::Scratch => Ok(Arc::new(Built::reused(Vec::new()))),
+            Parent::Base(base) => {
+                Ok(Arc::new(Built::reused(self.0.plan.base(base).layers.clone())))
+            }
+            Parent::Stage(stage) => self.obtain(stage).await,
+        }
+    }
+
+    /// Returns a stage: found in storage, or built and published. Every stage is obtained once.
+    ///
+    /// # Errors
+    /// When the stage or one of its inputs fails, or the build is interrupted.
+    pub fn obtain(&self, id: StageId) -> Obtained<'_> {
+        Box::pin(async move {
+            let cell = &self.0.cells[id.0];
+            cell.get_or_try_init(|| self.obtain_once(id)).await.cloned()
+        })
+    }
+
+    async fn obtain_once(&self, id: StageId) -> Result<Arc<Built>, BuildError> {
+        let shared = &self.0;
+        let start = Instant::now();
+        if shared.interrupt.is_set() {
+            return Err(BuildError::Interrupted);
+        }
+        let spec = shared.plan.stage(id);
+        if let Some(built) = publish::find(shared, spec).await? {
+            self.say_done(id, &built, start);
+            return Ok(Arc::new(built));
+        }
+        let parent = self.layers_of(spec.parent).await?;
+        let from = match &spec.step {
+            Step::Copy(step) => match &step.source {
+                CopySource::Image { from, .. } => Some(self.layers_of(*from).await?),
+                CopySource::Context { .. } => None,
+            },
+            _ => None,
+        };
+        let permit = shared.permits.acquire().await.expect("the semaphore is never closed");
+        let from = from.as_ref().map(|built| built.layers.as_slice());
+        let made = self.build(id, &parent.layers, from).await;
+        drop(permit);
+        let made = made.inspect_err(|_| shared.interrupt.set())?;
+        let built = parent.with(&made);
+        let built = publish::publish(shared, spec, built).await?;
+        self.say_done(id, &built, start);
+        Ok(Arc::new(built))
+    }
+
+    async fn build(
+        &self,
+        id: StageId,
+        parent: &[Layer],
+        from: Option<&[Layer]>,
+    ) -> Result<LayerBlob, BuildError> {
+        let shared = &self.0;
+        let spec = shared.plan.stage(id);
+        let rung = match &spec.step {
+            Step::Run(_) => Some(self.sandbox().await?.rung().to_string()),
+            _ => None,
+        };
+        shared.voice.say(&Event::StageStarted {
+            stage: spec.label.clone(),
+            instruction: spec.instruction.clone(),
+            rung,
+        });
+        match &spec.step {
+            Step::Run(step) => {
+                let sandbox = self.sandbox().await?;
+                run::run(shared, spec, step, parent, &sandbox).await
+            }
+            Step::Copy(_) => copy::copy(shared, id, parent, from).await,
+            Step::Workdir(step) => copy::workdir(shared, spec, step, parent).await,
+        }
+    }
+
+    async fn sandbox(&self) -> Result<Arc<Sandbox>, BuildError> {
+        let open = || async {
+            let (root, choice) = (self.0.work.root().to_owned(), self.0.options.runtime);
+            let sandbox = blocking(move || Sandbox::open(&root, choice)).await;
+            sandbox.map(Arc::new).map_err(BuildError::of_sandbox)
+        };
+        self.0.sandbox.get_or_try_init(open).await.cloned()
+    }
+
+    fn say_done(&self, id: StageId, built: &Built, start: Instant) {
+        let spec = self.0.plan.stage(id);
+        let own = built.made.last().copied().unwrap_or_default();
+        let bytes = built.layers.last().filter(|_| own).map_or(0, |layer| layer.size);
+        self.0.voice.say(&Event::StageDone {
+            stage: spec.label.clone(),
+            instruction: spec.instruction.clone(),
+            outcome: built.outcome,
+            bytes: Bytes(bytes),
+            seconds: start.elapsed().as_secs_f64(),
+        });
+    }
+}
+
+impl Built {
+    fn reused(layers: Vec<Layer>) -> Self {
+        Self { layers, made: Vec::new(), outcome: Outcome::Reused }
+    }
+
+    /// The state after a stage upon this one; a layer without entries is left out.
+    fn with(&self, blob: &LayerBlob) -> Self {
+        let (mut layers, mut made) = (self.layers.clone(), self.made.clone());
+        made.push(!blob.is_empty());
+        if !blob.is_empty() {
+            layers.push(Layer {
+                digest: blob.digest,
+                diff_id: blob.diff_id,
+                size: blob.size,
+                media_type: blob.media_type.to_owned(),
+                origin: Origin::File(blob.path.clone()),
+            });
+        }
+        Self { layers, made, outcome: Outcome::Built }
+    }
+}

@@ -1,0 +1,103 @@
+//! Why a build failed.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::work_dir::WorkDirError;
+use crate::context::ContextError;
+use crate::dockerfile::ParseError;
+use crate::image::ImageError;
+use crate::layer::LayerError;
+use crate::registry::RegistryError;
+use crate::storage::StorageError;
+use crate::sync::SyncError;
+
+/// Why a stage or image could not be obtained.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// An instruction turned out to be wrong only while it was carried out.
+    #[error(transparent)]
+    Instruction(Box<ParseError>),
+    /// A RUN step failed.
+    #[error("{instruction} failed with exit code {code}")]
+    Step {
+        /// The instruction on one line.
+        instruction: String,
+        /// The exit code; 128 plus the number for a signal.
+        code: i32,
+        /// The last lines of its output.
+        last_lines: Vec<String>,
+    },
+    /// RUN needs what this machine does not have.
+    #[error("RUN cannot be executed here: {refusal}")]
+    NoRung {
+        /// What is missing.
+        refusal: String,
+        /// What would have to change.
+        hint: String,
+    },
+    /// RUN for another architecture than this machine's.
+    #[error("RUN for {platform} cannot be executed on {host}")]
+    ForeignPlatform {
+        /// The stage's platform.
+        platform: String,
+        /// This machine's.
+        host: String,
+    },
+    /// The sandbox failed.
+    #[error("the sandbox of a RUN step failed")]
+    Sandbox(#[source] longshore_runtime::Error),
+    /// The context failed.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// A layer failed.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// An image's manifest or config failed.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A registry failed.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Storage failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A lock failed.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+    /// The work directory failed.
+    #[error(transparent)]
+    WorkDir(#[from] WorkDirError),
+    /// A file of the work directory failed.
+    #[error("cannot use {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The build was asked to end, or another stage failed.
+    #[error("the build was interrupted")]
+    Interrupted,
+}
+
+impl From<ParseError> for BuildError {
+    fn from(error: ParseError) -> Self {
+        Self::Instruction(Box::new(error))
+    }
+}
+
+impl BuildError {
+    /// Tells apart what the sandbox says: a pod that cannot, a build that is to end, and faults.
+    pub(super) fn of_sandbox(error: longshore_runtime::Error) -> Self {
+        match error {
+            longshore_runtime::Error::Refused(refusal) => {
+                Self::NoRung { refusal: refusal.to_string(), hint: refusal.hint() }
+            }
+            longshore_runtime::Error::Interrupted => Self::Interrupted,
+            other => Self::Sandbox(other),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Publishing a stage: blobs without a lock, then lock, look again, write or discard, read back.
+//!
+//! The lock is held for a look-up and two manifests only. Two builders that race both end with what
+//! the pointer names; a builder that dies between the two writes leaves a stage that nobody finds,
+//! which costs a rebuild and nothing else.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::deliver::{Finished, finish};
+use super::engine::{Built, Shared};
+use super::error::BuildError;
+use crate::image::{ImageConfig, ImageFormat, Manifest, parse_manifest};
+use crate::model::{StageName, pointer_tag};
+use crate::output::{Event, Outcome};
+use crate::plan::{StageId, StageSpec};
+use crate::storage::{Layer, StageStorage, Storage, StorageError};
+use crate::sync::Locks;
+
+/// Configs above this are not read (bytes).
+const CONFIG_LIMIT: u64 = 4 << 20;
+
+/// The label that says which stages since the base made a layer: one `0` or `1` each.
+const MADE: &str = "longshore.stage-layers";
+/// werf's label of a project's stages.
+const PROJECT: &str = "werf";
+/// werf's label of a stage's content.
+const CONTENT: &str = "werf-stage-content-digest";
+
+/// Looks a stage up. One that is damaged counts as absent, with a warning.
+pub(super) async fn find(shared: &Shared, spec: &StageSpec) -> Result<Option<Built>, BuildError> {
+    let Some(storage) = &shared.storage else { return Ok(None) };
+    let Some(stored) = storage.manifest(&pointer_tag(&spec.digest)).await? else {
+        return Ok(None);
+    };
+    let Ok(Manifest::Image(manifest)) = parse_manifest(Some(&stored.media_type), &stored.bytes)
+    else {
+        return Ok(reject(shared, spec, "its manifest is not an image's"));
+    };
+    let config = match storage.blob(&manifest.config.digest, CONFIG_LIMIT).await {
+        Ok(bytes) => ImageConfig::from_bytes(&bytes)?,
+        Err(error) if is_missing(&error) => return Ok(reject(shared, spec, "its config is gone")),
+        Err(error) => return Err(error.into()),
+    };
+    let labels = &config.config.labels;
+    let ours = labels.get(CONTENT).is_some_and(|digest| *digest == spec.digest.to_string());
+    let diff_ids = &config.rootfs.diff_ids;
+    let (Some(made), true, true) =
+        (labels.get(MADE), ours, diff_ids.len() == manifest.layers.len())
+    else {
+        return Ok(reject(shared, spec, "its labels are not those of the stage"));
+    };
+    let layers = manifest.layers.iter().zip(diff_ids).map(|(layer, diff_id)| Layer {
+        digest: layer.digest,
+        diff_id: *diff_id,
+        size: layer.size,
+        media_type: layer.media_type.clone(),
+        origin: storage.origin(&layer.digest),
+    });
+    let made = made.bytes().map(|byte| byte == b'1').collect();
+    Ok(Some(Built { layers: layers.collect(), made, outcome: Outcome::Reused }))
+}
+
+/// Publishes a stage that was built here, and returns the one that is selected now.
+pub(super) async fn publish(
+    shared: &Shared,
+    spec: &StageSpec,
+    built: Built,
+) -> Result<Built, BuildError> {
+    let Some(storage) = &shared.storage else { return Ok(built) };
+    for layer in &built.layers {
+        store_layer(shared, storage, layer).await?;
+    }
+    let finished = stage_image(shared, spec, &built)?;
+    storage.put_blob(&finished.config).await?;
+
+    let name = format!("{}.{}", shared.options.project, spec.digest);
+    let held = shared.locks.acquire(&name).await?;
+    if let Some(theirs) = find(shared, spec).await? {
+        return Ok(Built { outcome: Outcome::Discarded, ..theirs });
+    }
+    let name = StageName { digest: spec.digest, millis: now_millis() }.to_string();
+    let (media_type, bytes) = (finished.media_type, &finished.manifest);
+    storage.put_manifest(&name, media_type, bytes).await?;
+    let pointer = pointer_tag(&spec.digest);
+    let ours = storage.put_manifest(&pointer, media_type, bytes).await?;
+    let selected = storage.head(&pointer).await?;
+    drop(held);
+    if selected == Some(ours) {
+        return Ok(built);
+    }
+    // Somebody wrote the pointer without our lock; what it says now is the stage.
+    Ok(match find(shared, spec).await? {
+        Some(theirs) => Built { outcome: Outcome::Discarded, ..theirs },
+        None => built,
+    })
+}
+
+/// Makes a layer present in `storage`: without its bytes if possible, else by sending them.
+pub(super) async fn store_layer(
+    shared: &Shared,
+    storage: &Storage,
+    layer: &Layer,
+) -> Result<(), BuildError> {
+    if storage.adopt(layer).await? {
+        return Ok(());
+    }
+    let file = shared.layers.file(layer).await?;
+    Ok(storage.put_layer(layer, &file).await?)
+}
+
+/// The image that a stage is stored as: runnable, with bookkeeping labels.
+fn stage_image(shared: &Shared, spec: &StageSpec, built: &Built) -> Result<Finished, BuildError> {
+    let mut config = spec.config.clone();
+    let made: String = built.made.iter().map(|&made| if made { '1' } else { '0' }).collect();
+    config.config.labels.extend([
+        (PROJECT.to_owned(), shared.options.project.clone()),
+        (CONTENT.to_owned(), spec.digest.to_string()),
+        (MADE.to_owned(), made),
+    ]);
+    // The last instruction is the stage's own, which is not in the history before it.
+    let mut history = spec.history.clone();
+    let own = stage_id(shared, spec);
+    history.push(crate::plan::HistoryStep { text: spec.instruction.clone(), stage: own });
+    finish(&shared.plan, config, &history, spec.base, spec.times, built, ImageFormat::Oci)
+}
+
+fn stage_id(shared: &Shared, spec: &StageSpec) -> Option<StageId> {
+    shared.plan.stages.iter().position(|known| known.digest == spec.digest).map(StageId)
+}
+
+fn reject(shared: &Shared, spec: &StageSpec, reason: &str) -> Option<Built> {
+    let message =
+        format!("the stored stage {} is not used and built again: {reason}", spec.digest);
+    shared.voice.say(&Event::Warning { message });
+    None
+}
+
+/// Whether a blob is gone, as opposed to the storage failing.
+fn is_missing(error: &StorageError) -> bool {
+    use crate::registry::RegistryError;
+    matches!(
+        error,
+        StorageError::BlobMissing { .. }
+            | StorageError::Registry(RegistryError::BlobNotFound { .. })
+    )
+}
+
+fn now_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,204 @@
+//! RUN: a command in the sandbox, and the layer of what it changed.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use longshore_runtime::{Network, Sandbox, StepExit, StepSpec, Stream};
+
+use super::engine::Shared;
+use super::error::BuildError;
+use super::layers::{remove, take};
+use crate::blocking::blocking;
+use crate::layer::{LayerBlob, write_layer};
+use crate::output::{Event, StepStream, Voice};
+use crate::plan::{RunStep, StageSpec};
+use crate::storage::{Layer, Origin};
+
+/// The hostname that a step sees; a constant, so that it cannot make layers differ.
+const HOSTNAME: &str = "longshore";
+/// How many of a failed step's last lines the error repeats.
+const LAST_LINES: usize = 10;
+/// Longer lines are said in pieces (bytes).
+const LINE_LIMIT: usize = 16 << 10;
+
+/// Runs a step upon `parent` and returns the layer of its changes.
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    spec: &StageSpec,
+    step: &RunStep,
+    parent: &[Layer],
+    sandbox: &Arc<Sandbox>,
+) -> Result<LayerBlob, BuildError> {
+    if spec.platform.architecture != shared.options.host.architecture {
+        return Err(BuildError::ForeignPlatform {
+            platform: spec.platform.to_string(),
+            host: shared.options.host.to_string(),
+        });
+    }
+    let lowers = shared.layers.unpacked(parent, sandbox).await?;
+    let job = Job {
+        shared: Arc::clone(shared),
+        sandbox: Arc::clone(sandbox),
+        label: spec.label.clone(),
+        instruction: spec.instruction.clone(),
+        clamp: spec.times.epoch,
+        step: step.clone(),
+        parent: parent.to_vec(),
+    };
+    blocking(move || job.run(lowers)).await
+}
+
+struct Job {
+    shared: Arc<Shared>,
+    sandbox: Arc<Sandbox>,
+    label: String,
+    instruction: String,
+    clamp: Option<i64>,
+    step: RunStep,
+    parent: Vec<Layer>,
+}
+
+impl Job {
+    fn run(&self, lowers: Vec<PathBuf>) -> Result<LayerBlob, BuildError> {
+        let scratch = self.sandbox.scratch().map_err(BuildError::Sandbox)?;
+        let step = self.spec(lowers, scratch.path().to_owned());
+        let layer = self.execute(&step).and_then(|()| self.layer(&step));
+        remove(&self.sandbox, scratch.path());
+        layer
+    }
+
+    fn spec(&self, lowers: Vec<PathBuf>, scratch: PathBuf) -> StepSpec {
+        let pairs = self.step.env.iter().chain(&self.step.proxies);
+        StepSpec {
+            lowers,
+            scratch,
+            argv: self.step.argv.iter().map(OsString::from).collect(),
+            env: pairs.map(|(name, value)| (name.into(), value.into())).collect(),
+            cwd: PathBuf::from(&self.step.cwd),
+            user: self.step.user.clone(),
+            hostname: HOSTNAME.to_owned(),
+            network: Network::Host,
+            clamp_mtime: self.clamp,
+        }
+    }
+
+    fn execute(&self, step: &StepSpec) -> Result<(), BuildError> {
+        let mut lines = Lines::new(self.shared.voice, self.label.clone());
+        let mut output = |stream, bytes: &[u8]| lines.take(stream, bytes);
+        let exit = self.sandbox.run(step, &mut output, self.shared.interrupt.flag());
+        lines.finish();
+        match exit.map_err(BuildError::of_sandbox)? {
+            StepExit { code: 0, .. } => Ok(()),
+            StepExit { code, .. } => Err(BuildError::Step {
+                instruction: self.instruction.clone(),
+                code,
+                last_lines: lines.last.into(),
+            }),
+        }
+    }
+
+    fn layer(&self, step: &StepSpec) -> Result<LayerBlob, BuildError> {
+        let (mut failure, mut stats) = (None, None);
+        let written = write_layer(
+            &self.shared.place,
+            self.shared.options.compression,
+            self.shared.options.threads,
+            self.shared.interrupt.flag(),
+            &mut |sink| match self.sandbox.changes(step, sink) {
+                Ok(found) => {
+                    stats = Some(found);
+                    Ok(())
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    failure = Some(error);
+                    Err(std::io::Error::other(text))
+                }
+            },
+        );
+        let blob = match (failure, written) {
+            (Some(error), Err(_)) => return Err(BuildError::of_sandbox(error)),
+            (_, written) => written?,
+        };
+        if let Some(stats) = stats {
+            self.say_dropped(stats.dropped_xattrs, stats.skipped_sockets);
+            if stats.reusable && !blob.is_empty() {
+                self.keep(step, &blob)?;
+            }
+        }
+        Ok(blob)
+    }
+
+    /// Keeps the upper directory as the unpacked layer, so that the next RUN needs no unpacking.
+    fn keep(&self, step: &StepSpec, blob: &LayerBlob) -> Result<(), BuildError> {
+        let mut stack = self.parent.clone();
+        stack.push(Layer {
+            digest: blob.digest,
+            diff_id: blob.diff_id,
+            size: blob.size,
+            media_type: blob.media_type.to_owned(),
+            origin: Origin::File(blob.path.clone()),
+        });
+        take(&Sandbox::upper(step), &self.shared.layers.unpacked_path(&stack))
+    }
+
+    fn say_dropped(&self, xattrs: u64, sockets: u64) {
+        if xattrs + sockets > 0 {
+            let label = &self.label;
+            let message = format!(
+                "[{label}] {xattrs} extended attributes and {sockets} sockets are not part of the layer"
+            );
+            self.shared.voice.say(&Event::Detail { message });
+        }
+    }
+}
+
+/// Turns the output of a step into lines.
+struct Lines {
+    voice: Voice,
+    label: String,
+    partial: [Vec<u8>; 2],
+    last: VecDeque<String>,
+}
+
+impl Lines {
+    fn new(voice: Voice, label: String) -> Self {
+        Self { voice, label, partial: Default::default(), last: VecDeque::new() }
+    }
+
+    fn take(&mut self, stream: Stream, bytes: &[u8]) {
+        for &byte in bytes {
+            let partial = &mut self.partial[stream as usize];
+            if byte != b'\n' {
+                partial.push(byte);
+            }
+            if byte == b'\n' || partial.len() >= LINE_LIMIT {
+                self.say(stream);
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if !self.partial[stream as usize].is_empty() {
+                self.say(stream);
+            }
+        }
+    }
+
+    fn say(&mut self, stream: Stream) {
+        let bytes = std::mem::take(&mut self.partial[stream as usize]);
+        let line = String::from_utf8_lossy(&bytes).trim_end_matches('\r').to_owned();
+        if self.last.len() == LAST_LINES {
+            self.last.pop_front();
+        }
+        self.last.push_back(line.clone());
+        let stream = match stream {
+            Stream::Stdout => StepStream::Out,
+            Stream::Stderr => StepStream::Err,
+        };
+        self.voice.say(&Event::StepOutput { stage: self.label.clone(), stream, line });
+    }
+}

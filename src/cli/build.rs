@@ -1,0 +1,83 @@
+//! `longshore build`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::LogArgs;
+
+/// The arguments of `longshore build`.
+#[derive(Args, Debug)]
+pub struct BuildArgs {
+    /// Directory with a longshore.yaml or a Dockerfile
+    #[arg(default_value = ".")]
+    pub context: PathBuf,
+    /// Build only this image of longshore.yaml (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub image: Vec<String>,
+    /// Dockerfile to build instead of CONTEXT/Dockerfile or the images of longshore.yaml
+    #[arg(long, short = 'f', value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Registry repository for stages and images [default: an OCI layout below LONGSHORE_HOME]
+    #[arg(long, value_name = "REF")]
+    pub repo: Option<String>,
+    /// Also name the image so: a tag in --repo, or a whole reference to push to (repeatable)
+    #[arg(long, short = 't', value_name = "REF")]
+    pub tag: Vec<String>,
+    /// Write the image's digest to this file once it is published
+    #[arg(long, value_name = "FILE")]
+    pub digest_file: Option<PathBuf>,
+    /// Write a JSON report of the build to this file
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Dockerfile stage to build [default: the last]
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// Value of an ARG; without a value it is taken from the environment (repeatable)
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// Name of the project, for its locks and its layout [default: that of longshore.yaml or --repo]
+    #[arg(long, value_name = "NAME")]
+    pub project: Option<String>,
+    /// Platform of the base images, as in linux/arm64 [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+    /// Take committed files only: the worktree's changes are not looked for
+    #[arg(long)]
+    pub no_worktree: bool,
+    /// How RUN steps are executed
+    #[arg(long, value_name = "RUNG", default_value = "auto")]
+    pub runtime: String,
+    /// Locks between builders: `:local` or `none`
+    #[arg(long, value_name = "ADDRESS")]
+    pub synchronization: Option<String>,
+    /// Directory for downloads and unpacked layers; RUN needs one that an overlay can lie on
+    #[arg(long, value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+    /// Registry flags.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// Log flags.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// How registries are spoken to.
+#[derive(Args, Debug)]
+pub struct RegistryArgs {
+    /// Speak plain HTTP with this registry (repeatable)
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub insecure_registry: Vec<String>,
+    /// Do not verify this registry's certificate (repeatable)
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub skip_tls_verify_registry: Vec<String>,
+    /// Trust this certificate authority for this registry (repeatable)
+    #[arg(long, value_name = "HOST=FILE")]
+    pub registry_certificate: Vec<String>,
+    /// Pull from here first; without PREFIX a mirror of docker.io (repeatable)
+    #[arg(long, value_name = "[PREFIX=]HOST[/PATH]")]
+    pub registry_mirror: Vec<String>,
+    /// Never pull from the original when a mirror is given
+    #[arg(long)]
+    pub skip_default_registry_fallback: bool,
+}

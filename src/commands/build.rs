@@ -1,0 +1,248 @@
+//! `longshore build` and `longshore executor`: parse, resolve, plan, obtain, publish, report.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use futures_util::future::{join_all, try_join_all};
+
+use super::inputs::{self, ImageInputs, Inputs};
+use super::places;
+use crate::blocking::{Interrupt, blocking};
+use crate::build::{
+    BuildDir, BuildError, Delivered, Delivery, Engine, EngineOptions, Surroundings, WorkDir, deliver,
+};
+use crate::failure::{Failure, Kind, Outcome};
+use crate::image::ImageFormat;
+use crate::layer::Compression;
+use crate::model::Platform;
+use crate::output::Event;
+use crate::plan::{
+    Base, BaseCache, BaseId, Given, Graph, ImagePlan, ImageRequest, ImageSource, Parent, Plan, Times,
+    graph, lower, resolve,
+};
+use crate::registry::Registry;
+use crate::report::{report, write_file};
+use crate::settings::{BuildSettings, Door};
+use crate::storage::StageStorage as _;
+
+/// Builds what `settings` ask for.
+pub(super) async fn build(settings: BuildSettings, interrupt: Interrupt) -> Outcome<()> {
+    let settings = Arc::new(settings);
+    let reading = Arc::clone(&settings);
+    let inputs = blocking(move || inputs::read(&reading)).await?;
+    check_single(&settings, &inputs)?;
+    let registry = Registry::new(settings.registry.clone())?;
+    let work = places::work_dir(&settings).await?;
+    let project = places::project(&settings, inputs.project.clone());
+    let storage = places::storage(&settings, &registry, &project).await?;
+    let (locks, address) = places::locks(&settings);
+    settings.voice.say(&Event::Started {
+        version: env!("CARGO_PKG_VERSION"),
+        storage: storage.as_ref().map_or_else(|| "no storage".to_owned(), |s| s.place()),
+        synchronization: address.to_string(),
+    });
+    for message in settings.warnings.iter().chain(&inputs.warnings).cloned() {
+        settings.voice.say(&Event::Warning { message });
+    }
+    let destinations = places::destinations(&settings, &registry, storage.as_ref()).await?;
+    let plan = plan(&settings, inputs, &registry, &work).await?;
+
+    let place = start(&work).await?;
+    let around = Surroundings { storage, locks, registry, work, voice: settings.voice, interrupt };
+    let engine = Engine::new(plan, around, options(&settings, project), &place);
+    let formats = engine.plan().images.iter().map(|image| format(&settings, engine.plan(), image));
+    let deliveries: Vec<Delivery> = formats
+        .map(|format| Delivery {
+            format,
+            keep: settings.door == Door::Build,
+            destinations: destinations.clone(),
+        })
+        .collect();
+    let images = engine.plan().images.iter().zip(&deliveries);
+    let delivered = join_all(images.map(|(image, delivery)| deliver(&engine, image, delivery))).await;
+    let delivered = first_error(delivered)?;
+    drop(place);
+    finish(&settings, &delivered)
+}
+
+/// Options that name one thing need one image.
+fn check_single(settings: &BuildSettings, inputs: &Inputs) -> Outcome<()> {
+    if inputs.images.len() == 1 {
+        return Ok(());
+    }
+    let single = [
+        ("--tag", !settings.targets.is_empty()),
+        ("--digest-file", settings.files.digest.is_some()),
+        ("--target", settings.target.is_some()),
+    ];
+    match single.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((flag, _)) => {
+            let count = inputs.images.len();
+            Err(Failure::usage(format!("{flag} is for one image, but {count} are to be built"))
+                .hint("choose one with --image NAME"))
+        }
+    }
+}
+
+async fn plan(
+    settings: &BuildSettings,
+    inputs: Inputs,
+    registry: &Registry,
+    work: &WorkDir,
+) -> Outcome<Plan> {
+    let times = times(settings, &inputs);
+    let host = Platform::host();
+    let mut requests = Vec::new();
+    let mut sources = BTreeSet::new();
+    for image in inputs.images {
+        let (given, graph) = read_graph(settings, &image, &host)?;
+        sources.extend(graph.images(&image.dockerfile)?);
+        requests.push(ImageRequest {
+            name: image.name,
+            dockerfile: image.dockerfile,
+            graph,
+            context: image.context,
+            given,
+            times,
+            labels: settings.labels.clone(),
+            format: match settings.door {
+                Door::Build => "oci".to_owned(),
+                Door::Executor => "inherited".to_owned(),
+            },
+        });
+    }
+    let (plan, bases) = resolve_all(settings, sources, registry, work).await?;
+    blocking(move || {
+        let mut plan = plan;
+        for request in &requests {
+            lower(&mut plan, &bases, request)?;
+        }
+        Ok(plan)
+    })
+    .await
+}
+
+fn read_graph(
+    settings: &BuildSettings,
+    image: &ImageInputs,
+    host: &Platform,
+) -> Outcome<(Given, Graph)> {
+    let given = Given::new(image.build_args.clone(), &settings.platform, host);
+    let target = image.target.as_deref();
+    let graph = graph(&image.dockerfile, target, &given, &settings.platform)?;
+    Ok((given, graph))
+}
+
+async fn resolve_all(
+    settings: &BuildSettings,
+    sources: BTreeSet<ImageSource>,
+    registry: &Registry,
+    work: &WorkDir,
+) -> Outcome<(Plan, BTreeMap<ImageSource, BaseId>)> {
+    let cache = BaseCache::new(work.root().join("blobs/sha256"));
+    let resolved = sources.iter().map(|source| resolve(registry, &cache, source));
+    let resolved: Vec<Base> = try_join_all(resolved).await?;
+    let mut plan = Plan::default();
+    let mut ids = BTreeMap::new();
+    for (source, base) in sources.into_iter().zip(resolved) {
+        let (reference, digest) = (base.reference.clone(), base.manifest.to_string());
+        settings.voice.say(&Event::Resolved { reference, digest });
+        ids.insert(source, BaseId(plan.bases.len()));
+        plan.bases.push(base);
+    }
+    Ok((plan, ids))
+}
+
+fn times(settings: &BuildSettings, inputs: &Inputs) -> Times {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let commit = inputs.commit().map(|commit| commit.time);
+    Times { epoch: settings.epoch, commit, now }
+}
+
+fn options(settings: &BuildSettings, project: String) -> EngineOptions {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    EngineOptions {
+        compression: Compression::default(),
+        threads,
+        runtime: settings.runtime,
+        project,
+        host: Platform::host(),
+    }
+}
+
+/// `build` makes OCI images; `executor` keeps the format of the base, as kaniko does.
+fn format(settings: &BuildSettings, plan: &Plan, image: &ImagePlan) -> ImageFormat {
+    match (settings.door, image.base) {
+        (Door::Executor, Parent::Base(base)) => plan.base(base).format,
+        (Door::Executor, _) => ImageFormat::Docker,
+        (Door::Build, _) => ImageFormat::Oci,
+    }
+}
+
+/// Removes what killed builders left behind, and makes the place of this build.
+async fn start(work: &WorkDir) -> Outcome<BuildDir> {
+    let work = work.clone();
+    blocking(move || {
+        for leftover in work.leftovers()? {
+            if let Err(error) = fs_err::remove_dir_all(&leftover) {
+                tracing::debug!("cannot remove what a killed build left behind: {error}");
+            }
+        }
+        if let Err(error) = longshore_runtime::clean_leftovers(work.root()) {
+            tracing::debug!("cannot remove what a killed step left behind: {error}");
+        }
+        Ok(work.start_build()?)
+    })
+    .await
+}
+
+/// The first error that is a cause: others are only interrupted by it.
+fn first_error(images: Vec<Result<Delivered, BuildError>>) -> Outcome<Vec<Delivered>> {
+    let mut delivered = Vec::new();
+    let mut errors = Vec::new();
+    for image in images {
+        match image {
+            Ok(image) => delivered.push(image),
+            Err(error) => errors.push(error),
+        }
+    }
+    let cause = errors.iter().position(|error| !matches!(error, BuildError::Interrupted));
+    match (cause, errors.is_empty()) {
+        (_, true) => Ok(delivered),
+        (Some(cause), _) => Err(errors.swap_remove(cause).into()),
+        (None, _) => Err(errors.swap_remove(0).into()),
+    }
+}
+
+/// Says and writes what came out; digest files only now, when everything is published.
+fn finish(settings: &BuildSettings, images: &[Delivered]) -> Outcome<()> {
+    let files = &settings.files;
+    let lines = |name: &dyn Fn(&(String, String)) -> String| -> String {
+        let tags = images.iter().flat_map(|image| image.tags.iter().map(move |tag| (image, tag)));
+        tags.map(|(image, tag)| format!("{}@{}\n", name(tag), image.digest)).collect()
+    };
+    let digest = images.first().map(|image| image.digest.to_string()).unwrap_or_default();
+    for (path, bytes) in [
+        (&files.digest, digest.into_bytes()),
+        (&files.names, lines(&|(repository, _)| repository.clone()).into_bytes()),
+        (&files.tagged_names, lines(&|(repo, tag)| format!("{repo}:{tag}")).into_bytes()),
+        (&files.report, report(images)),
+    ] {
+        let Some(path) = path else { continue };
+        write_file(path, &bytes).map_err(|error| Failure::new(Kind::Unable, error))?;
+    }
+    for image in images {
+        let Delivered { name, reference, digest, outcome, .. } = image.clone();
+        let digest = digest.to_string();
+        let line = match reference.as_str() {
+            "" => format!("{name}: {digest}"),
+            reference => format!("{name}: {reference}@{digest}"),
+        };
+        settings.voice.say(&Event::ImageDone { image: name, reference, digest, outcome });
+        settings.voice.result(&line).map_err(|error| Failure::new(Kind::Unable, error))?;
+    }
+    Ok(())
+}

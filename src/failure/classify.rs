@@ -1,0 +1,168 @@
+//! Which class of failure an error of the modules is, and what to do about it.
+
+use super::{Failure, Kind};
+use crate::build::{BuildError, WorkDirError};
+use crate::context::ContextError;
+use crate::dockerfile::ParseError;
+use crate::ignore_rules::IgnoreError;
+use crate::plan::{PlanError, ResolveError};
+use crate::project::ProjectError;
+use crate::registry::RegistryError;
+use crate::storage::StorageError;
+use crate::sync::SyncError;
+
+impl From<ParseError> for Failure {
+    fn from(error: ParseError) -> Self {
+        Self::new(Kind::BuildFile, error)
+    }
+}
+
+impl From<ProjectError> for Failure {
+    fn from(error: ProjectError) -> Self {
+        Self::new(Kind::BuildFile, error)
+    }
+}
+
+impl From<IgnoreError> for Failure {
+    fn from(error: IgnoreError) -> Self {
+        Self::new(Kind::BuildFile, error)
+    }
+}
+
+impl From<ContextError> for Failure {
+    fn from(error: ContextError) -> Self {
+        match error {
+            ContextError::Ignore(error) => error.into(),
+            other => Self::new(Kind::Context, other),
+        }
+    }
+}
+
+impl From<SyncError> for Failure {
+    fn from(error: SyncError) -> Self {
+        Self::new(Kind::Synchronization, error)
+            .hint("LONGSHORE_HOME names the directory of the locks; --synchronization none builds without")
+    }
+}
+
+impl From<WorkDirError> for Failure {
+    fn from(error: WorkDirError) -> Self {
+        Self::new(Kind::Unable, error)
+            .hint("name a directory that can be written with --work-dir; in a pod, one on an emptyDir volume")
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Dockerfile(error) => (*error).into(),
+            PlanError::Context(error) => error.into(),
+        }
+    }
+}
+
+impl From<ResolveError> for Failure {
+    fn from(error: ResolveError) -> Self {
+        match error {
+            ResolveError::Registry(error) => error.into(),
+            other => Self::new(Kind::RegistryRefused, other),
+        }
+    }
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Registry(error) => error.into(),
+            StorageError::Layout { .. } => Self::new(Kind::Unable, error)
+                .hint("the layout lies below LONGSHORE_HOME; --repo keeps stages in a registry"),
+            StorageError::NotALayout { .. } | StorageError::BlobMissing { .. } => {
+                Self::new(Kind::Unable, error).hint("remove what is damaged; it is built again")
+            }
+        }
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        let (kind, hint) = registry(&error);
+        let failure = Self::new(kind, error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+fn registry(error: &RegistryError) -> (Kind, Option<&'static str>) {
+    match error {
+        RegistryError::Option { .. } | RegistryError::Certificate { .. } => (Kind::Usage, None),
+        RegistryError::Credentials { .. } | RegistryError::Helper { .. } => {
+            (Kind::RegistryAuth, None)
+        }
+        RegistryError::Unauthorized { .. } | RegistryError::Denied { .. } => (
+            Kind::RegistryAuth,
+            Some("credentials are read from $DOCKER_CONFIG/config.json, or ~/.docker/config.json"),
+        ),
+        RegistryError::Untrusted { .. } => (
+            Kind::RegistryUnreachable,
+            Some("--registry-certificate HOST=FILE trusts a private certificate authority"),
+        ),
+        RegistryError::Unreachable { .. } => (
+            Kind::RegistryUnreachable,
+            Some("is the name right, and the registry up? --insecure-registry HOST speaks plain HTTP"),
+        ),
+        RegistryError::Stalled { .. } => (Kind::RegistryUnreachable, None),
+        RegistryError::Garbage { .. } => (
+            Kind::RegistryUnreachable,
+            Some("what answers there may not be a container registry, or a proxy is in between"),
+        ),
+        RegistryError::NotFound { .. } => {
+            (Kind::RegistryRefused, Some("are name and tag right, and is it the right registry?"))
+        }
+        _ => (Kind::RegistryRefused, None),
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Instruction(error) => (*error).into(),
+            BuildError::Context(error) => error.into(),
+            BuildError::Registry(error) => error.into(),
+            BuildError::Storage(error) => error.into(),
+            BuildError::Sync(error) => error.into(),
+            BuildError::WorkDir(error) => error.into(),
+            BuildError::Step { code, ref last_lines, .. } => {
+                let quoted: String =
+                    last_lines.iter().map(|line| format!("\n  | {line}")).collect();
+                Self::new(Kind::Run(code), anyhow::anyhow!("{error}{quoted}"))
+            }
+            BuildError::NoRung { ref hint, .. } => {
+                let hint = hint.clone();
+                Self::new(Kind::Unable, error).hint(hint)
+            }
+            BuildError::ForeignPlatform { .. } => Self::new(Kind::Unable, error)
+                .hint("build on a machine of that architecture, or copy what RUN would make"),
+            BuildError::Image(error) => Self::new(Kind::RegistryRefused, error),
+            BuildError::Sandbox(_) | BuildError::File { .. } => Self::new(Kind::Unable, error),
+            BuildError::Layer(ref source) if is_disk_full(source) => {
+                Self::new(Kind::Unable, error).hint("--work-dir names a directory with more room")
+            }
+            BuildError::Layer(_) => Self::new(Kind::Unable, error),
+            BuildError::Interrupted => Self::new(Kind::Bug, error),
+        }
+    }
+}
+
+fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

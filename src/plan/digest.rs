@@ -1,0 +1,121 @@
+//! What enters the digest of a stage and of an image: the one place.
+//!
+//! | input | RUN | COPY, ADD | WORKDIR | image |
+//! |---|---|---|---|---|
+//! | content digest of the parent (a base by its manifest digest) | x | x | x | x |
+//! | platform | x | x | x | x |
+//! | SOURCE_DATE_EPOCH, when given | x | x | x | x |
+//! | argument vector with the shell, environment, working directory, user | x | | | |
+//! | sources, destination, whether it is a directory, `--chown`, `--chmod` | | x | | |
+//! | checksum of the matched context entries, or content digest of `--from` | | x | | |
+//! | path, user | | | x | |
+//! | runtime config, author, image format | | | | x |
+//!
+//! Not: unused arguments, proxies, the Dockerfile's name and layout, labels and other metadata
+//! (but for the image), times and owners of the checkout, the commit, the compressor.
+//!
+//! Every input is framed as its name, its number of values, and the values; see `hashing`.
+
+use super::stage::{CopyKind, CopySource, CopyStep, Plan, RunStep, WorkdirStep};
+use crate::context::checksum;
+use crate::hashing::Framed;
+use crate::model::{Platform, StageDigest};
+
+/// Named inputs of a digest, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inputs(Vec<(&'static str, Vec<Vec<u8>>)>);
+
+/// What every digest starts with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Common<'a> {
+    pub(super) parent: &'a str,
+    pub(super) platform: &'a Platform,
+    pub(super) epoch: Option<i64>,
+}
+
+impl Inputs {
+    /// Adds an input with any number of values.
+    pub fn add<V: AsRef<[u8]>>(&mut self, name: &'static str, values: impl IntoIterator<Item = V>) {
+        let values = values.into_iter().map(|value| value.as_ref().to_vec()).collect();
+        self.0.push((name, values));
+    }
+
+    /// The inputs by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &[Vec<u8>])> {
+        self.0.iter().map(|(name, values)| (*name, values.as_slice()))
+    }
+
+    /// The digest in the domain `kind` (`stage` or `image`).
+    pub fn digest(&self, kind: &str) -> StageDigest {
+        let mut hash = Framed::new(kind);
+        for (name, values) in &self.0 {
+            hash.field(name).field((values.len() as u64).to_le_bytes());
+            for value in values {
+                hash.field(value);
+            }
+        }
+        hash.finish()
+    }
+
+    fn common(instruction: &str, common: Common<'_>) -> Self {
+        let mut inputs = Self::default();
+        inputs.add("instruction", [instruction]);
+        inputs.add("parent", [common.parent]);
+        inputs.add("platform", [common.platform.to_string()]);
+        inputs.add("epoch", common.epoch.map(|epoch| epoch.to_string()));
+        inputs
+    }
+}
+
+/// The inputs of a RUN step.
+pub(super) fn run(common: Common<'_>, step: &RunStep) -> Inputs {
+    let mut inputs = Inputs::common("RUN", common);
+    inputs.add("argv", &step.argv);
+    inputs.add("env", step.env.iter().map(|(name, value)| format!("{name}={value}")));
+    inputs.add("cwd", [&step.cwd]);
+    inputs.add("user", [&step.user]);
+    inputs
+}
+
+/// The inputs of a COPY or ADD step; `sources` are the words of the instruction, expanded.
+pub(super) fn copy(common: Common<'_>, plan: &Plan, step: &CopyStep, sources: &[String]) -> Inputs {
+    let instruction = match step.kind {
+        CopyKind::Copy => "COPY",
+        CopyKind::Add => "ADD",
+    };
+    let mut inputs = Inputs::common(instruction, common);
+    inputs.add("sources", sources);
+    inputs.add("destination", [&step.destination]);
+    inputs.add("into-directory", step.into_directory.then_some("yes"));
+    inputs.add("chown", &step.chown);
+    inputs.add("chmod", step.chmod.map(|mode| format!("{mode:o}")));
+    match &step.source {
+        CopySource::Context { context, selected } => {
+            // They were listed to be selected, so listing them again cannot fail.
+            let entries = context.entries().unwrap_or_default();
+            for selected in selected {
+                let entries = selected.entries().map(|index| &entries[index]);
+                inputs.add("root", [&selected.matched, &selected.root]);
+                inputs.add("files", [checksum(entries).to_string()]);
+            }
+        }
+        CopySource::Image { from, .. } => inputs.add("from", [plan.content(*from)]),
+    }
+    inputs
+}
+
+/// The inputs of a WORKDIR step.
+pub(super) fn workdir(common: Common<'_>, step: &WorkdirStep) -> Inputs {
+    let mut inputs = Inputs::common("WORKDIR", common);
+    inputs.add("path", [&step.path]);
+    inputs.add("user", [&step.user]);
+    inputs
+}
+
+/// The inputs of a whole image.
+pub(super) fn image(common: Common<'_>, config: &[u8], format: &str) -> Inputs {
+    let mut inputs = Inputs::common("IMAGE", common);
+    inputs.add("config", [config]);
+    inputs.add("format", [format]);
+    inputs
+}

@@ -1,0 +1,230 @@
+//! Settings of `longshore executor`, with kaniko's rules.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{
+    BuildSettings, Door, Environment, ResultFiles, StorageChoice, Target, epoch, pair, platform,
+    registry, runtime,
+};
+use crate::cli::ExecutorArgs;
+use crate::failure::Failure;
+use crate::model::{Reference, Repository};
+use crate::output::{Format, Level, Voice};
+use crate::sync::Address;
+
+impl BuildSettings {
+    /// What kaniko's command line means. `exists` tells whether a file is there: kaniko looks for
+    /// the Dockerfile in the working directory before the context.
+    ///
+    /// # Errors
+    /// When a value is wrong, or two contradict each other.
+    pub fn of_executor(
+        args: ExecutorArgs,
+        environment: &Environment,
+        exists: impl Fn(&Path) -> bool,
+    ) -> Result<Self, Failure> {
+        let context = context(&args.context, args.context_sub_path.as_deref())?;
+        let build_args = build_args(&args.build_arg, environment);
+        let targets = targets(&args, environment)?;
+        let dockerfile = dockerfile(&args.dockerfile, &context, exists);
+        let storage = storage(&args, &targets)?;
+        let work_dir = args.work_dir.clone().or_else(|| environment.path("LONGSHORE_WORK_DIR"));
+        let warnings = args.accepted.given();
+        let warn = |flag: &&str| format!("{flag} has no effect: longshore does not need it");
+        Ok(Self {
+            door: Door::Executor,
+            voice: voice(&args.verbosity, &args.log_format)?,
+            dockerfile: Some(dockerfile),
+            context,
+            images: Vec::new(),
+            epoch: epoch(&build_args, environment)?,
+            build_args,
+            labels: labels(&args.label)?,
+            project: None,
+            storage,
+            synchronization: Some(Address::None),
+            targets,
+            files: ResultFiles {
+                digest: args.digest_file,
+                names: args.image_name_with_digest_file,
+                tagged_names: args.image_name_tag_with_digest_file,
+                report: None,
+            },
+            platform: platform(args.custom_platform.as_deref())?,
+            worktree: true,
+            runtime: runtime(&args.runtime)?,
+            work_dirs: work_dir.map_or_else(|| work_dirs(environment), |dir| vec![dir]),
+            home: environment.home(),
+            registry: registry::of_executor(&args.registry, environment)?,
+            target: args.target,
+            warnings: warnings.iter().map(warn).collect(),
+        })
+    }
+}
+
+/// kaniko's own directory comes first: it is a volume in many pods.
+fn work_dirs(environment: &Environment) -> Vec<PathBuf> {
+    let own = environment.path("KANIKO_DIR").unwrap_or_else(|| PathBuf::from("/kaniko"));
+    let own = own.is_dir().then(|| own.join("longshore"));
+    own.into_iter().chain(environment.work_dirs()).collect()
+}
+
+fn context(text: &str, below: Option<&Path>) -> Result<PathBuf, Failure> {
+    let path = match text.split_once("://") {
+        None => text,
+        Some(("dir", path)) => path,
+        Some((scheme, _)) => {
+            let message = format!("a context from {scheme}:// is not supported yet");
+            return Err(Failure::usage(message)
+                .hint("check the files out first and give the directory with dir://"));
+        }
+    };
+    Ok(below.map_or_else(|| PathBuf::from(path), |below| Path::new(path).join(below)))
+}
+
+/// Relative to the working directory, else to the context.
+fn dockerfile(path: &Path, context: &Path, exists: impl Fn(&Path) -> bool) -> PathBuf {
+    if path.is_absolute() || exists(path) { path.to_owned() } else { context.join(path) }
+}
+
+/// As kaniko: a name without a value takes the environment's, and is empty if there is none.
+fn build_args(flags: &[String], environment: &Environment) -> BTreeMap<String, String> {
+    let arg = |flag: &String| {
+        let (name, value) = pair(flag);
+        let value = value.or_else(|| environment.get(name)).unwrap_or_default();
+        (name.to_owned(), value.to_owned())
+    };
+    flags.iter().map(arg).collect()
+}
+
+fn labels(flags: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let label = |flag: &String| match pair(flag) {
+        (name, Some(value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(Failure::usage(format!("--label {flag:?} is not NAME=VALUE"))),
+    };
+    flags.iter().map(label).collect()
+}
+
+fn targets(args: &ExecutorArgs, environment: &Environment) -> Result<Vec<Target>, Failure> {
+    let variable = environment.get("KANIKO_NO_PUSH").is_some_and(|value| {
+        matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True")
+    });
+    let no_push = args.no_push.unwrap_or(variable);
+    if args.destination.is_empty() && !no_push {
+        return Err(Failure::usage("give at least one --destination, or --no-push")
+            .hint("--destination names the image, as in registry.example/team/app:v1"));
+    }
+    let references = references(&args.destination)?;
+    let mut targets = Vec::new();
+    if !no_push {
+        targets.extend(references.into_iter().map(Target::Reference));
+    }
+    targets.extend(args.oci_layout_path.clone().map(Target::Layout));
+    targets.extend(args.tar_path.clone().map(Target::Archive));
+    Ok(targets)
+}
+
+fn references(destinations: &[String]) -> Result<Vec<Reference>, Failure> {
+    destinations.iter().map(|text| text.parse().map_err(Failure::usage)).collect()
+}
+
+fn storage(args: &ExecutorArgs, targets: &[Target]) -> Result<StorageChoice, Failure> {
+    if !args.cache {
+        return Ok(StorageChoice::None);
+    }
+    if let Some(repo) = &args.cache_repo {
+        if repo.starts_with("oci:") {
+            return Err(Failure::usage("--cache-repo oci:DIR is not supported yet")
+                .hint("give a registry repository"));
+        }
+        return Ok(StorageChoice::Repo(Repository::parse(repo).map_err(Failure::usage)?));
+    }
+    let first = targets.iter().find_map(|target| match target {
+        Target::Reference(reference) => Some(&reference.repository),
+        _ => None,
+    });
+    let fallback = references(&args.destination)?.into_iter().next().map(|first| first.repository);
+    let Some(first) = first.cloned().or(fallback) else {
+        return Err(Failure::usage("--cache without --destination needs a --cache-repo"));
+    };
+    let path = format!("{}/cache", first.path);
+    Ok(StorageChoice::Repo(Repository { path, ..first }))
+}
+
+fn voice(verbosity: &str, format: &str) -> Result<Voice, Failure> {
+    let level = match verbosity {
+        "panic" | "fatal" | "error" | "warn" => Level::Quiet,
+        "info" => Level::Normal,
+        "debug" => Level::Verbose,
+        "trace" => Level::Debug,
+        _ => {
+            return Err(Failure::usage(format!(
+                "--verbosity {verbosity:?} is none of panic, fatal, error, warn, info, debug, trace"
+            )));
+        }
+    };
+    let format = match format {
+        "text" | "color" => Format::Text,
+        "json" => Format::Json,
+        _ => return Err(Failure::usage(format!("--log-format {format:?} is none of text, color, json"))),
+    };
+    Ok(Voice { format, level })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::ExecutorCli;
+
+    fn settings(line: &str) -> Result<BuildSettings, Failure> {
+        let words = std::iter::once("executor").chain(line.split_whitespace());
+        let args = ExecutorCli::try_parse_from(words).map_err(Failure::usage)?.args;
+        let environment = Environment::from([("HOME", "/root"), ("VERSION", "9")]);
+        BuildSettings::of_executor(args, &environment, |path| path == Path::new("here/Dockerfile"))
+    }
+
+    #[test]
+    fn kanikos_spellings_are_taken() {
+        let line = "--context=dir:///src -f here/Dockerfile -d reg.example/a/b:v1 \
+                    --destination reg.example/a/b:v2 --cache=true --tarPath /out.tar \
+                    --build-arg VERSION --build-arg A=b=c --build-arg NONE -v debug \
+                    --snapshotMode=redo --cleanup --skip-tls-verify";
+        let settings = settings(line).unwrap();
+        assert_eq!(settings.context, PathBuf::from("/src"));
+        assert_eq!(settings.dockerfile, Some(PathBuf::from("here/Dockerfile")));
+        let args: Vec<_> =
+            settings.build_args.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        assert_eq!(args, [("A", "b=c"), ("NONE", ""), ("VERSION", "9")]);
+        assert_eq!(settings.targets.len(), 3);
+        let cache = Repository::parse("reg.example/a/b/cache").unwrap();
+        assert_eq!(settings.storage, StorageChoice::Repo(cache));
+        assert_eq!(settings.warnings.len(), 2, "{:?}", settings.warnings);
+        assert!(settings.registry.skip_tls_verify_push && !settings.registry.insecure_push);
+    }
+
+    #[test]
+    fn what_kaniko_refuses_is_refused() {
+        for (line, part) in [
+            ("", "at least one --destination"),
+            ("--no-push --cache true", "unexpected argument 'true'"),
+            ("--no-push --context git://example/repo", "git:// is not supported yet"),
+            ("--no-push --cache", "needs a --cache-repo"),
+            ("--no-push --insecure-push", "unexpected argument '--insecure-push'"),
+            ("--no-push --label x", "is not NAME=VALUE"),
+            ("--no-push -v loud", "is none of panic"),
+        ] {
+            let error = settings(line).unwrap_err().message();
+            assert!(error.contains(part), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn without_cache_nothing_is_stored() {
+        let settings = settings("--no-push").unwrap();
+        assert_eq!((settings.storage, settings.targets), (StorageChoice::None, Vec::new()));
+        assert_eq!(settings.dockerfile, Some(PathBuf::from("/workspace/Dockerfile")));
+    }
+}
