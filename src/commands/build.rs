@@ -10,7 +10,8 @@ use super::inputs::{self, ImageInputs, Inputs};
 use super::places;
 use crate::blocking::{Interrupt, blocking};
 use crate::build::{
-    BuildDir, BuildError, Delivered, Delivery, Engine, EngineOptions, Surroundings, WorkDir, deliver,
+    BuildDir, BuildError, Delivered, Delivery, Engine, EngineOptions, Surroundings, WorkDir,
+    deliver,
 };
 use crate::failure::{Failure, Kind, Outcome};
 use crate::image::ImageFormat;
@@ -18,8 +19,8 @@ use crate::layer::Compression;
 use crate::model::Platform;
 use crate::output::Event;
 use crate::plan::{
-    Base, BaseCache, BaseId, Given, Graph, ImagePlan, ImageRequest, ImageSource, Parent, Plan, Times,
-    graph, lower, resolve,
+    Base, BaseCache, BaseId, Given, Graph, ImagePlan, ImageRequest, ImageSource, Parent, Plan,
+    Times, graph, lower, resolve,
 };
 use crate::registry::Registry;
 use crate::report::{report, write_file};
@@ -60,7 +61,8 @@ pub(super) async fn build(settings: BuildSettings, interrupt: Interrupt) -> Outc
         })
         .collect();
     let images = engine.plan().images.iter().zip(&deliveries);
-    let delivered = join_all(images.map(|(image, delivery)| deliver(&engine, image, delivery))).await;
+    let delivered =
+        join_all(images.map(|(image, delivery)| deliver(&engine, image, delivery))).await;
     let delivered = first_error(delivered)?;
     drop(place);
     finish(&settings, &delivered)

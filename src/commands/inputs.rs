@@ -153,8 +153,12 @@ fn dockerfile_text(settings: &BuildSettings, place: &Place) -> Outcome<String> {
     let missing = anyhow::anyhow!("there is no Dockerfile {}", path.display());
     let failure = Failure::new(Kind::BuildFile, missing);
     Err(match (settings.door, &settings.dockerfile) {
-        (Door::Executor, _) => failure.hint("--dockerfile is looked for in the working directory and in the context"),
-        (Door::Build, Some(_)) => failure.hint("-f is relative to the working directory, not to the context"),
+        (Door::Executor, _) => {
+            failure.hint("--dockerfile is looked for in the working directory and in the context")
+        }
+        (Door::Build, Some(_)) => {
+            failure.hint("-f is relative to the working directory, not to the context")
+        }
         (Door::Build, None) => failure.hint(format!(
             "give the directory of a Dockerfile or {PROJECT_FILE}, or the Dockerfile with -f"
         )),

@@ -110,7 +110,9 @@ fn registry(error: &RegistryError) -> (Kind, Option<&'static str>) {
         ),
         RegistryError::Unreachable { .. } => (
             Kind::RegistryUnreachable,
-            Some("is the name right, and the registry up? --insecure-registry HOST speaks plain HTTP"),
+            Some(
+                "is the name right, and the registry up? --insecure-registry HOST speaks plain HTTP",
+            ),
         ),
         RegistryError::Stalled { .. } => (Kind::RegistryUnreachable, None),
         RegistryError::Garbage { .. } => (

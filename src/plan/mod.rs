@@ -20,6 +20,6 @@ pub use lower::{ImageRequest, PlanError, lower, needs_context};
 pub use resolve::{Base, BaseCache, ResolveError, resolve};
 pub use scope::{DEFAULT_PATH, Given, Scope};
 pub use stage::{
-    BaseId, CopyKind, CopySource, CopyStep, HistoryStep, ImagePlan, Parent, Plan, Place, RunStep,
+    BaseId, CopyKind, CopySource, CopyStep, HistoryStep, ImagePlan, Parent, Place, Plan, RunStep,
     StageId, StageSpec, Step, Times, WorkdirStep,
 };

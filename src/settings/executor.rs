@@ -107,9 +107,9 @@ fn labels(flags: &[String]) -> Result<BTreeMap<String, String>, Failure> {
 }
 
 fn targets(args: &ExecutorArgs, environment: &Environment) -> Result<Vec<Target>, Failure> {
-    let variable = environment.get("KANIKO_NO_PUSH").is_some_and(|value| {
-        matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True")
-    });
+    let variable = environment
+        .get("KANIKO_NO_PUSH")
+        .is_some_and(|value| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"));
     let no_push = args.no_push.unwrap_or(variable);
     if args.destination.is_empty() && !no_push {
         return Err(Failure::usage("give at least one --destination, or --no-push")
@@ -167,7 +167,11 @@ fn voice(verbosity: &str, format: &str) -> Result<Voice, Failure> {
     let format = match format {
         "text" | "color" => Format::Text,
         "json" => Format::Json,
-        _ => return Err(Failure::usage(format!("--log-format {format:?} is none of text, color, json"))),
+        _ => {
+            return Err(Failure::usage(format!(
+                "--log-format {format:?} is none of text, color, json"
+            )));
+        }
     };
     Ok(Voice { format, level })
 }
