@@ -22,7 +22,7 @@ use rustix::fs::{
 
 use super::lowers::{Layers, Seen, is_whiteout};
 use super::metadata::{self, OPAQUE, STAND_IN, Xattrs, is_acl, times};
-use super::tree::{directory_flags, join};
+use super::tree::{directory_flags, inherit, join};
 use crate::entry::{Entry, EntrySink, Kind};
 use crate::step::ChangeStats;
 use crate::wire::{Failure, OrFail as _};
@@ -44,7 +44,10 @@ pub(super) fn emit(
     };
     let root = open(upper, directory_flags(), Mode::empty())
         .or_fail(|| format!("cannot open {}", upper.display()))?;
-    walk.all(root).or_fail(|| {
+    let walked = root.try_clone().and_then(|root| walk.all(root));
+    // The root's own entry is not emitted, so it stays what it was.
+    let walked = walked.and_then(|()| inherit(root.as_fd(), &walk.lowers.look(b"")?));
+    walked.or_fail(|| {
         let path = String::from_utf8_lossy(&walk.path);
         format!("cannot read the change of {path:?} in {}", upper.display())
     })?;
