@@ -1,6 +1,7 @@
 //! What is read back of a step's changes.
 
 use std::io::{self, Read};
+use std::slice::from_ref;
 
 use longshore_runtime::entry::{Entry, EntrySink, Kind};
 use longshore_runtime::{Error, Sandbox};
@@ -12,7 +13,7 @@ fn each_kind_of_change_is_emitted() {
     let Some(bench) = Bench::new() else { return };
     let root = bench.busybox();
     let below = bench.layer(
-        &[root.clone()],
+        from_ref(&root),
         &[
             dir("d", 0o755),
             file("d/gone", ""),
@@ -98,7 +99,7 @@ fn a_step_that_changes_nothing_has_no_changes() {
 fn hard_links_are_found_inside_the_changes_only() {
     let Some(bench) = Bench::new() else { return };
     let root = bench.busybox();
-    let below = bench.layer(&[root.clone()], &[file("low1", "x"), hard_link("low2", "low1")]);
+    let below = bench.layer(from_ref(&root), &[file("low1", "x"), hard_link("low2", "low1")]);
     let ran = bench
         .sh(&[root, below], "echo y >m; ln m a; ln m z; echo w >>low2; rm /etc/passwd /etc/group");
     ran.ok();
@@ -120,7 +121,7 @@ fn times_are_clamped_in_the_layer_and_for_later_steps() {
     let root = bench.busybox();
     let argv = ["/bin/sh", "-c", "mkdir d; echo x >d/f; touch -d @500 d/old; ln -s x d/l"];
     let ran =
-        bench.step(&[root.clone()], &argv, |step| step.clamp_mtime = Some(1_000_000)).unwrap();
+        bench.step(from_ref(&root), &argv, |step| step.clamp_mtime = Some(1_000_000)).unwrap();
     ran.ok();
     let (changes, _) = bench.changes(&ran);
     let times: Vec<i64> = changes.values().map(|(entry, _)| entry.mtime).collect();
@@ -135,7 +136,7 @@ fn times_are_clamped_in_the_layer_and_for_later_steps() {
 fn kept_changes_equal_the_unpacked_layer() {
     let Some(bench) = Bench::new() else { return };
     let root = bench.busybox();
-    let below = bench.layer(&[root.clone()], &[dir("d", 0o750), file("d/x", ""), link("l", "d")]);
+    let below = bench.layer(from_ref(&root), &[dir("d", 0o750), file("d/x", ""), link("l", "d")]);
     let lowers = [root, below];
     let ran = bench.sh(
         &lowers,
@@ -166,7 +167,7 @@ fn a_capability_set_by_a_step_has_no_root_of_a_namespace() {
     let root = bench.busybox();
     let capability = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     let layer = bench.layer(
-        &[root.clone()],
+        from_ref(&root),
         &[crate::bench::with_xattr(file("f", "x"), "security.capability", capability)],
     );
     // Copying the file up is the kernel's own way to set it again.
@@ -200,6 +201,16 @@ fn a_sink_that_fails_is_the_error() {
     bench.sandbox.changes(&ran.step, &mut sink as &mut dyn EntrySink).unwrap();
     assert_eq!(paths, ["a", "big", "z"]);
     assert!(Sandbox::upper(&ran.step).join("big").exists());
+}
+
+#[test]
+fn a_layer_that_its_owner_may_not_write_can_be_renamed() {
+    let Some(bench) = Bench::new() else { return };
+    let layer = bench.layer(&[], &[dir("", 0o555), file("f", "")]);
+    let to = bench.root.path().join("work/other/layer");
+    std::fs::create_dir(to.parent().unwrap()).unwrap();
+    bench.sandbox.rename(&layer, &to).unwrap();
+    assert!(to.join("f").exists() && !layer.exists());
 }
 
 #[test]

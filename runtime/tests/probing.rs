@@ -54,8 +54,10 @@ fn another_executable_can_be_init() {
     let own = std::env::current_exe().unwrap();
     let work = bench.root.path().join("work");
     assert_eq!(Sandbox::with_init(&own, &work, Choice::Auto).unwrap().rung(), Rung::OverlayFull);
-    let error = Sandbox::with_init(Path::new("/bin/true"), &work, Choice::Auto).unwrap_err();
+    let error = Sandbox::with_init(Path::new("/bin/busybox"), &work, Choice::Auto).unwrap_err();
     assert!(matches!(error, Error::Died { .. }), "{error:?}");
+    let error = Sandbox::with_init(Path::new("/no/such/init"), &work, Choice::Auto).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error:?}");
 }
 
 #[test]
