@@ -7,6 +7,7 @@ use std::process::Command;
 
 /// An id that no account has.
 const USER: u32 = 12345;
+const VOLUME_GROUP: u32 = 4711;
 /// What the suite sees in place of the machine's account files; nothing of the machine is changed.
 const ACCOUNTS: [(&str, &str); 3] = [
     ("passwd", "root:x:0:0::/root:/bin/sh\nplain:x:12345:12345::/:/bin/sh\n"),
@@ -36,7 +37,9 @@ fn everything_works_as_a_plain_user_with_subordinate_ids() {
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     let temporary = work.path().join("tmp");
     fs::create_dir(&temporary).unwrap();
-    chown(&temporary, Some(USER), Some(USER)).unwrap();
+    // As a volume with an `fsGroup` is: setgid, of a group that is not mapped.
+    chown(&temporary, Some(USER), Some(VOLUME_GROUP)).unwrap();
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o2777)).unwrap();
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c", SCRIPT, "sh"])
         .args([work.path(), &program])

@@ -327,6 +327,16 @@ fn an_interrupt_reaches_the_step_and_ends_it() {
 }
 
 #[test]
+fn a_step_goes_before_the_builder_when_memory_runs_out() {
+    let Some(bench) = Bench::new() else { return };
+    let root = [bench.busybox()];
+    let own: i32 =
+        std::fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim().parse().unwrap();
+    let ran = bench.sh(&root, "cat /proc/self/oom_score_adj");
+    assert_eq!(ran.ok(), (own + 100).min(1000).to_string());
+}
+
+#[test]
 fn flushes_are_answered_without_flushing() {
     let Some(bench) = Bench::new() else { return };
     let root = [bench.busybox()];

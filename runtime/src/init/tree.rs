@@ -56,6 +56,9 @@ impl Tree {
     pub(super) fn create(dest: &Path, lowers: Vec<std::path::PathBuf>) -> io::Result<Self> {
         mkdirat(CWD, dest, Mode::RWXU)?;
         let root = open(dest, directory_flags(), Mode::empty())?;
+        // In a volume with a group this directory has that group now, and where the group is not
+        // mapped, nothing but this may be done to it.
+        fchown(&root, None, Some(Gid::ROOT))?;
         let below = Layers::from_bottom(lowers);
         inherit(root.as_fd(), &below.look(b"")?)?;
         Ok(Self { root, layers: below.under(dest), current: None })
