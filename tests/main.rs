@@ -1,1 +1,8 @@
 //! The integration tests, in one binary.
+//!
+//! They drive the program through its command line and look at what it has done with other
+//! programs: Debian's `docker-registry`, `skopeo`, `runc` and `buildah`. `tests/run` installs them.
+
+mod support;
+
+mod fixtures_work;
