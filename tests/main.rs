@@ -5,5 +5,6 @@
 
 mod support;
 
+mod differential;
 mod fixtures_work;
 mod tidy;

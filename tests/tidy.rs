@@ -2,7 +2,7 @@
 //! which door, how long a file may be, what lies at the top of the repository.
 //!
 //! The text of the sources is read line by line, without comments; paths that a macro or a rename
-//! would hide are not seen..
+//! would hide are not seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

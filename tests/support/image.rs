@@ -56,7 +56,7 @@ impl Image {
     }
 
     /// Reads the directory that skopeo has written: `manifest.json`, and blobs by their digests.
-    fn read(directory: &Path) -> Self {
+    pub(crate) fn read(directory: &Path) -> Self {
         let bytes = fs_err::read(directory.join("manifest.json")).expect("a manifest");
         let manifest: Value = serde_json::from_slice(&bytes).expect("JSON");
         let blob = |descriptor: &Value| {
