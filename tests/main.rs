@@ -5,6 +5,13 @@
 
 mod support;
 
+mod bad_input;
 mod differential;
+mod doors;
+mod executor;
 mod fixtures_work;
+mod noop;
+mod real_job;
+mod registries;
+mod reproducible;
 mod tidy;

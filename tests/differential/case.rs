@@ -1,6 +1,7 @@
 //! A project as a value: a context, an ignore file, a Dockerfile, build arguments. It can be
 //! written to a directory, kept as JSON and taken apart by the shrinker.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -95,7 +96,7 @@ impl Case {
                 Base::Crafted => &bases.crafted,
                 Base::Stage(name) => name,
             };
-            text += &format!("FROM {base} AS {}\n", stage.name);
+            writeln!(text, "FROM {base} AS {}", stage.name).expect("strings take text");
             for step in &stage.steps {
                 text += step;
                 text.push('\n');

@@ -109,7 +109,7 @@ impl<'a> StageWriter<'a> {
             1 => format!("ls /op /kept > {path} 2>&1 || true"),
             2 => "rm -f /links/three /special/pipe".to_owned(),
             3 => "chown 0:50 /special/noted && chmod 0600 /special/noted".to_owned(),
-            _ => format!("rm -rf /kept && cp -a /special {path}"),
+            _ => format!("rm -rf /kept && cp -a /shared {path}"),
         }
     }
 
@@ -128,7 +128,7 @@ impl<'a> StageWriter<'a> {
             4 => format!("COPY {flags}top.txt {directory}/{KEEP} {target}/"),
             5 => format!("COPY {flags}{directory}/ke*p top.* {target}/"),
             6 => format!(
-                "COPY {flags}[\"top.txt\", \"{directory}/{KEEP}\", \"{target}/with space/\"]"
+                "COPY {flags}[\"top.txt\", \"{directory}/{KEEP}\", \"{target}/spaced out/\"]"
             ),
             7 => format!("COPY . {target}/all"),
             _ => format!("COPY {flags}top.txt relative/{}", self.count),
@@ -153,7 +153,7 @@ impl<'a> StageWriter<'a> {
         let source = self.random.pick(&self.sources).clone();
         let (flags, target) = (self.flags(), self.target());
         let what = self.random.pick(&["{}", "{}/", "{}/taken"]);
-        let target = what.replace("{}", &format!("{target}/from"));
+        let target = what.replace("{}", &format!("{target}/from-{}", self.count));
         self.step(format!("COPY --from={source} {flags}/marker-{source} {target}"));
     }
 

@@ -22,6 +22,6 @@ pub(crate) mod variables;
 
 pub(crate) use git::Git;
 pub(crate) use image::Image;
-pub(crate) use longshore::{built_reference, executor, longshore};
+pub(crate) use longshore::{built_reference, executor, is_root, longshore, longshore_on_tmpfs};
 pub(crate) use registry::{Access, Registry};
 pub(crate) use sandbox::Sandbox;

@@ -1,0 +1,297 @@
+//! What longshore says when it cannot do what it is asked: the exit code and the whole text on
+//! standard error, with what differs from run to run replaced.
+//!
+//! A mismatch prints the real text ready to be pasted. All cases of a table are tried before the
+//! test fails.
+
+use crate::support::command::{Outcome, Run};
+use crate::support::fake_registry::{answering, deserted_address};
+use crate::support::normal::Normal;
+use crate::support::{Access, Registry, Sandbox, base, longshore, longshore_on_tmpfs};
+
+/// A build that must fail.
+struct Case {
+    /// What is wrong.
+    name: &'static str,
+    /// The Dockerfile, where `BASE` stands for a busybox; none when empty.
+    dockerfile: &'static str,
+    /// Arguments after the context.
+    arguments: &'static [&'static str],
+    /// The exit code.
+    code: i32,
+    /// Standard error, normalised.
+    stderr: &'static str,
+}
+
+const BUILD_FILES: &[Case] = &[
+    Case { name: "no Dockerfile", dockerfile: "", arguments: &[], code: 10, stderr: "" },
+    Case {
+        name: "a Dockerfile elsewhere that is not there",
+        dockerfile: "FROM scratch\n",
+        arguments: &["-f", "other/Dockerfile"],
+        code: 10,
+        stderr: "",
+    },
+    Case {
+        name: "an unfinished list of words",
+        dockerfile: "FROM scratch\nCOPY file\n",
+        arguments: &[],
+        code: 10,
+        stderr: "",
+    },
+    Case {
+        name: "an unknown instruction",
+        dockerfile: "FROM scratch\nCOPPY file /\n",
+        arguments: &[],
+        code: 10,
+        stderr: "",
+    },
+    Case {
+        name: "an unknown flag of an instruction",
+        dockerfile: "FROM scratch\nCOPY --chwon=1 file /\n",
+        arguments: &[],
+        code: 10,
+        stderr: "",
+    },
+    Case {
+        name: "a COPY source that matches nothing",
+        dockerfile: "FROM scratch\nCOPY file /\nCOPY missing/*.txt /\n",
+        arguments: &[],
+        code: 10,
+        stderr: "",
+    },
+    Case {
+        name: "a COPY source that is ignored",
+        dockerfile: "FROM scratch\nCOPY hidden /\n",
+        arguments: &[],
+        code: 10,
+        stderr: "",
+    },
+    Case {
+        name: "an unknown stage",
+        dockerfile: "FROM scratch AS one\nCOPY --from=two /a /\n",
+        arguments: &["--registry-mirror", "DESERTED"],
+        code: 21,
+        stderr: "",
+    },
+    Case {
+        name: "an unknown target",
+        dockerfile: "FROM scratch AS one\nCOPY file /\n",
+        arguments: &["--target", "two"],
+        code: 10,
+        stderr: "",
+    },
+    Case {
+        name: "stages in a circle",
+        dockerfile: "FROM scratch AS one\nCOPY --from=two /a /\n\
+                     FROM scratch AS two\nCOPY --from=one /a /\n",
+        arguments: &[],
+        code: 10,
+        stderr: "",
+    },
+    Case {
+        name: "several faults at once",
+        dockerfile: "FROM scratch\nCOPPY a /\nEXPOSE nothing\nUSER\n",
+        arguments: &[],
+        code: 10,
+        stderr: "",
+    },
+];
+
+const COMMAND_LINES: &[Case] = &[
+    Case {
+        name: "an unknown flag",
+        dockerfile: "FROM scratch\nCOPY file /\n",
+        arguments: &["--tags", "v1"],
+        code: 2,
+        stderr: "",
+    },
+    Case {
+        name: "a repository with a tag",
+        dockerfile: "FROM scratch\nCOPY file /\n",
+        arguments: &["--repo", "example.org/app:v1"],
+        code: 2,
+        stderr: "",
+    },
+    Case {
+        name: "a tag that is none",
+        dockerfile: "FROM scratch\nCOPY file /\n",
+        arguments: &["--tag", "not a tag"],
+        code: 2,
+        stderr: "",
+    },
+    Case {
+        name: "a build argument without a name",
+        dockerfile: "FROM scratch\nCOPY file /\n",
+        arguments: &["--build-arg", "=value"],
+        code: 2,
+        stderr: "",
+    },
+];
+
+const COMMANDS: &[Case] = &[
+    Case {
+        name: "a RUN that exits 3",
+        dockerfile: "FROM BASE\nRUN echo first; echo last >&2; exit 3\n",
+        arguments: &[],
+        code: 30,
+        stderr: "",
+    },
+    Case {
+        name: "a RUN that is killed",
+        dockerfile: "FROM BASE\nRUN kill -9 $$\n",
+        arguments: &[],
+        code: 30,
+        stderr: "",
+    },
+    Case {
+        name: "a RUN of a program that is not there",
+        dockerfile: "FROM BASE\nRUN [\"/no/such/program\"]\n",
+        arguments: &[],
+        code: 30,
+        stderr: "",
+    },
+    Case {
+        name: "a base image that is not there",
+        dockerfile: "FROM BASE-missing\nCOPY file /\n",
+        arguments: &[],
+        code: 22,
+        stderr: "",
+    },
+];
+
+#[test]
+fn faults_of_the_build_file_are_named() {
+    check_all(BUILD_FILES);
+}
+
+#[test]
+fn faults_of_the_command_line_are_named() {
+    check_all(COMMAND_LINES);
+}
+
+#[test]
+fn failed_commands_and_missing_bases_are_named() {
+    check_all(COMMANDS);
+}
+
+#[test]
+fn a_wrong_password_is_named_but_not_shown() {
+    let bench = Bench::new(Access::Password);
+    let docker = bench.sandbox.path("docker");
+    bench.registry.write_docker_config(&docker, "wrong-secret");
+    let case = Case {
+        name: "a wrong password",
+        dockerfile: "FROM BASE\nCOPY file /\n",
+        arguments: &[],
+        code: 20,
+        stderr: "",
+    };
+    let outcome =
+        bench.build(&case, longshore(&bench.sandbox)).env("DOCKER_CONFIG", docker).outcome();
+    assert!(!outcome.stderr.contains("wrong-secret"), "{}", outcome.report());
+    bench.expect(&case, &outcome);
+}
+
+#[test]
+fn registries_that_do_not_answer_as_registries_are_named() {
+    let answers = [
+        ("nobody", deserted_address(), 21, ""),
+        ("garbage", answering("220 mail.example.org ESMTP\r\n"), 21, ""),
+        (
+            "a page",
+            answering("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>"),
+            22,
+            "",
+        ),
+    ];
+    for (name, address, code, stderr) in answers {
+        let bench = Bench::new(Access::Plain);
+        let case =
+            Case { name, dockerfile: "FROM scratch\nCOPY file /\n", arguments: &[], code, stderr };
+        let repository = format!("{address}/app");
+        let run = bench.build(&case, longshore(&bench.sandbox));
+        let outcome = run.args(["--insecure-registry", &address, "--repo", &repository]).outcome();
+        bench.expect_with(&case, &outcome, |normal| normal.literal(&address, "[ADDRESS]"));
+    }
+}
+
+#[test]
+fn work_directories_without_room_or_right_are_named() {
+    let cases = [("full", "size=400k", 50, ""), ("read-only", "ro", 50, "")];
+    for (name, options, code, stderr) in cases {
+        let bench = Bench::new(Access::Plain);
+        let dockerfile = "FROM BASE\nRUN true\n";
+        let case = Case { name, dockerfile, arguments: &[], code, stderr };
+        let outcome = bench.build(&case, longshore_on_tmpfs(&bench.sandbox, options)).outcome();
+        bench.expect(&case, &outcome);
+    }
+}
+
+struct Bench {
+    sandbox: Sandbox,
+    registry: Registry,
+    base: String,
+}
+
+impl Bench {
+    fn new(access: Access) -> Self {
+        let sandbox = Sandbox::new();
+        let registry = Registry::start(&sandbox, access);
+        let base = registry.push(&sandbox, &base::busybox(), "busybox");
+        sandbox.write("context/file", "content\n");
+        sandbox.write("context/hidden", "content\n");
+        sandbox.write("context/.dockerignore", "hidden\n");
+        Self { sandbox, registry, base }
+    }
+
+    /// The build of `case` by `program`, without a repository unless the caller adds one.
+    fn build(&self, case: &Case, program: Run) -> Run {
+        let dockerfile = self.sandbox.path("context/Dockerfile");
+        if case.dockerfile.is_empty() {
+            // The case before has left one.
+            let _ = fs_err::remove_file(&dockerfile);
+        } else {
+            let text = case.dockerfile.replace("BASE", &self.base);
+            self.sandbox.write(&dockerfile, text);
+        }
+        program
+            .args(["build", "context", "--project", "bad"])
+            .args(["--insecure-registry", self.registry.address()])
+            .args(case.arguments.iter().map(|word| word.replace("DESERTED", "127.0.0.1:1")))
+    }
+
+    fn expect(&self, case: &Case, outcome: &Outcome) {
+        self.expect_with(case, outcome, |normal| normal);
+    }
+
+    fn expect_with(&self, case: &Case, outcome: &Outcome, more: impl FnOnce(Normal) -> Normal) {
+        let mismatch = self.mismatch(case, outcome, more);
+        assert!(mismatch.is_none(), "{}", mismatch.unwrap_or_default());
+    }
+
+    fn mismatch(
+        &self,
+        case: &Case,
+        outcome: &Outcome,
+        more: impl FnOnce(Normal) -> Normal,
+    ) -> Option<String> {
+        let normal = more(Normal::new(&self.sandbox).registry(&self.registry));
+        let stderr = normal.apply(&outcome.stderr);
+        if outcome.code == case.code && stderr == case.stderr {
+            return None;
+        }
+        let (name, wanted, got) = (case.name, case.code, outcome.code);
+        Some(format!("{name}: code {got}, expected {wanted}; stderr: r#\"{stderr}\"#,\n"))
+    }
+}
+
+fn check_all(cases: &[Case]) {
+    let bench = Bench::new(Access::Plain);
+    let mut wrong = String::new();
+    for case in cases {
+        let outcome = bench.build(case, longshore(&bench.sandbox)).outcome();
+        wrong.extend(bench.mismatch(case, &outcome, |normal| normal));
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
