@@ -31,6 +31,12 @@ const KNOWN: &[Known] = &[
         reason: "buildah makes the directories that VOLUME names; BuildKit leaves that to the node",
     },
     Known {
+        what: What::OnlyInOracle("etc/hostname"),
+        reason: "an empty file where buildah mounts the node's own during RUN",
+    },
+    Known { what: What::OnlyInOracle("etc/hosts"), reason: "as etc/hostname" },
+    Known { what: What::OnlyInOracle("etc/resolv.conf"), reason: "as etc/hostname" },
+    Known {
         what: What::Xattr("user.overlay."),
         reason: "bookkeeping of the file system that a builder works on",
     },

@@ -27,19 +27,22 @@ const NAMES: &[&str] = &[
     "d$e",
 ];
 const DIRECTORIES: &[&str] =
-    &["src", "lib", "src/deep", "lib/deep", "src/deep/er", ".config", "doc"];
+    &["src", "lib", "out", "lib/deep", "src/deep/er", ".config", "doc", HIDDEN, "out/sub"];
+/// The directory that rules may hide as a whole, and that no COPY names: buildah refuses to copy a
+/// hidden directory even when a later rule brings a file in it back.
+const HIDDEN: &str = "out";
 const RULES: &[&str] = &[
     "# a comment",
     "*.log",
     "**/*.log",
     "src/deep",
     "**/deep/*.txt",
-    "lib/*",
-    "doc/",
+    "lib/*.*",
+    "out/sub/",
     "/src/a",
     "**/.hidden",
     "!src/deep/b.txt",
-    "src/*/er",
+    "src/*/er/*",
     "?",
     "*/UPPER",
     "",
@@ -67,7 +70,7 @@ pub(crate) fn generate(seed: u64) -> Case {
     Case { fits_git, entries, ignore, arguments, stages }
 }
 
-/// Returns the entries and the directories among them.
+/// Returns the entries, and the directories that COPY may name.
 fn context(random: &mut Random, fits_git: bool) -> (Vec<Entry>, Vec<String>) {
     let mut directories: Vec<String> = Vec::new();
     for name in DIRECTORIES {
@@ -80,12 +83,18 @@ fn context(random: &mut Random, fits_git: bool) -> (Vec<Entry>, Vec<String>) {
     let mut entries = vec![file("top.txt".to_owned(), 0o644, "top\n".to_owned())];
     entries.push(Entry { path: "plain.tar".to_owned(), kind: Kind::Archive(false) });
     entries.push(Entry { path: "packed.tar.gz".to_owned(), kind: Kind::Archive(true) });
+    let mut odd = Vec::new();
     for directory in &directories {
-        let mode = if fits_git { 0o755 } else { *random.pick(&[0o755, 0o700, 0o775, 0o1777]) };
+        let mode = if fits_git { 0o755 } else { *random.pick(&[0o755, 0o755, 0o700, 0o1777]) };
+        if mode != 0o755 {
+            odd.push(directory.clone());
+        }
         entries.push(Entry { path: directory.clone(), kind: Kind::Directory(mode) });
         entries.push(file(format!("{directory}/{KEEP}"), 0o644, format!("in {directory}\n")));
         fill(random, directory, fits_git, &mut entries);
     }
+    // A directory that COPY names gives its mode to the target in BuildKit but not in buildah.
+    directories.retain(|directory| !odd.contains(directory) && !directory.starts_with(HIDDEN));
     (entries, directories)
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use sha2::{Digest as _, Sha256};
 use tar::{Entry, EntryType};
@@ -68,12 +69,15 @@ enum Change {
     Opaque,
 }
 
+/// The entries of a layer in their order.
+type Changes = Arc<Vec<(String, Change)>>;
+
 impl Tree {
     /// Applies the layers in their order.
     pub(crate) fn flatten(layers: &[Blob]) -> Self {
         let mut tree = Self::default();
         for (at, layer) in layers.iter().enumerate() {
-            tree.apply(read_layer(at, layer));
+            tree.apply(at, &changes_of(layer));
         }
         tree.add_implied_directories();
         tree
@@ -114,9 +118,9 @@ impl Tree {
         }
     }
 
-    fn apply(&mut self, changes: Vec<(String, Change)>) {
+    fn apply(&mut self, at: usize, changes: &[(String, Change)]) {
         // Deletions are about lower layers only, wherever they come in their own layer.
-        for (path, change) in &changes {
+        for (path, change) in changes {
             match change {
                 Change::Whiteout => self.remove(path),
                 Change::Opaque => self.remove_below(path),
@@ -125,9 +129,12 @@ impl Tree {
         }
         for (path, change) in changes {
             match change {
-                Change::Put(node) => self.put(path, node),
+                Change::Put(node) => {
+                    let origin = (at, node.origin.1);
+                    self.put(path, Node { origin, ..node.clone() });
+                }
                 Change::Link { target } => {
-                    let node = self.nodes.get(&target).cloned();
+                    let node = self.nodes.get(target).cloned();
                     let node = node.unwrap_or_else(|| panic!("{path} is a link to no {target}"));
                     self.put(path, node);
                 }
@@ -136,11 +143,11 @@ impl Tree {
         }
     }
 
-    fn put(&mut self, path: String, node: Node) {
+    fn put(&mut self, path: &str, node: Node) {
         if node.kind != Kind::Directory {
-            self.remove_below(&path);
+            self.remove_below(path);
         }
-        self.nodes.insert(path, node);
+        self.nodes.insert(path.to_owned(), node);
     }
 
     fn remove(&mut self, path: &str) {
@@ -190,7 +197,19 @@ fn implied_directory() -> Node {
     }
 }
 
-fn read_layer(at: usize, layer: &Blob) -> Vec<(String, Change)> {
+/// Returns the entries of a layer, read once for each digest: most images share their lower layers.
+fn changes_of(layer: &Blob) -> Changes {
+    static READ: Mutex<BTreeMap<String, Changes>> = Mutex::new(BTreeMap::new());
+    let known = READ.lock().expect("no reader panics").get(&layer.digest).cloned();
+    known.unwrap_or_else(|| {
+        let changes = Arc::new(read_layer(layer));
+        let mut read = READ.lock().expect("no reader panics");
+        read.insert(layer.digest.clone(), Arc::clone(&changes));
+        changes
+    })
+}
+
+fn read_layer(layer: &Blob) -> Vec<(String, Change)> {
     let mut changes = Vec::new();
     for (number, entry) in layer.archive().entries().expect("a tar").enumerate() {
         let mut entry = entry.expect("a tar");
@@ -205,7 +224,7 @@ fn read_layer(at: usize, layer: &Blob) -> Vec<(String, Change)> {
             let target = clean(&entry.link_name_bytes().expect("a link has a target"));
             changes.push((path, Change::Link { target }));
         } else if !path.is_empty() {
-            let node = read_node(&mut entry, (at, number));
+            let node = read_node(&mut entry, (0, number));
             changes.push((path, Change::Put(node)));
         }
     }
