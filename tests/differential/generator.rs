@@ -27,7 +27,7 @@ const NAMES: &[&str] = &[
     "d$e",
 ];
 const DIRECTORIES: &[&str] =
-    &["src", "lib", "out", "lib/deep", "src/deep/er", ".config", "doc", HIDDEN, "out/sub"];
+    &["src", "lib", "src/deep", "lib/deep", "src/deep/er", ".config", "doc", HIDDEN, "out/sub"];
 /// The directory that rules may hide as a whole, and that no COPY names: buildah refuses to copy a
 /// hidden directory even when a later rule brings a file in it back.
 const HIDDEN: &str = "out";
@@ -35,7 +35,7 @@ const RULES: &[&str] = &[
     "# a comment",
     "*.log",
     "**/*.log",
-    "src/deep",
+    "out",
     "**/deep/*.txt",
     "lib/*.*",
     "out/sub/",
