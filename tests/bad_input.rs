@@ -24,62 +24,128 @@ struct Case {
 }
 
 const BUILD_FILES: &[Case] = &[
-    Case { name: "no Dockerfile", dockerfile: "", arguments: &[], code: 10, stderr: "" },
+    Case {
+        name: "no Dockerfile",
+        dockerfile: "",
+        arguments: &[],
+        code: 10,
+        stderr: r#"error: there is no Dockerfile context/Dockerfile
+hint: give the directory of a Dockerfile or longshore.yaml, or the Dockerfile with -f
+"#,
+    },
     Case {
         name: "a Dockerfile elsewhere that is not there",
         dockerfile: "FROM scratch\n",
         arguments: &["-f", "other/Dockerfile"],
         code: 10,
-        stderr: "",
+        stderr: r#"error: there is no Dockerfile other/Dockerfile
+hint: -f is relative to the working directory, not to the context
+"#,
     },
     Case {
         name: "an unfinished list of words",
         dockerfile: "FROM scratch\nCOPY file\n",
         arguments: &[],
         code: 10,
-        stderr: "",
+        stderr: r#"error: COPY requires at least two arguments
+ --> context/Dockerfile:2:1
+  |
+2 | COPY file
+  | ^^^^
+  |
+  = help: the last argument is the destination
+"#,
     },
     Case {
         name: "an unknown instruction",
         dockerfile: "FROM scratch\nCOPPY file /\n",
         arguments: &[],
         code: 10,
-        stderr: "",
+        stderr: r#"error: unknown instruction: COPPY
+ --> context/Dockerfile:2:1
+  |
+2 | COPPY file /
+  | ^^^^^
+  |
+  = help: did you mean COPY?
+"#,
     },
     Case {
         name: "an unknown flag of an instruction",
         dockerfile: "FROM scratch\nCOPY --chwon=1 file /\n",
         arguments: &[],
         code: 10,
-        stderr: "",
+        stderr: r#"error: unknown flag: --chwon
+ --> context/Dockerfile:2:6
+  |
+2 | COPY --chwon=1 file /
+  |      ^^^^^^^^^
+  |
+  = help: did you mean --chown?
+"#,
     },
     Case {
         name: "a COPY source that matches nothing",
         dockerfile: "FROM scratch\nCOPY file /\nCOPY missing/*.txt /\n",
         arguments: &[],
         code: 10,
-        stderr: "",
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+[image 1] COPY file /
+[image 1] built, [SIZE], [DURATION]
+[image 2] COPY missing/*.txt /
+error: no file matches
+ --> context/Dockerfile:3:1
+  |
+3 | COPY missing/*.txt /
+  | ^^^^^^^^^^^^^^^^^^^^
+  |
+  = help: every pattern of the instruction is without a match
+"#,
     },
     Case {
         name: "a COPY source that is ignored",
         dockerfile: "FROM scratch\nCOPY hidden /\n",
         arguments: &[],
         code: 10,
-        stderr: "",
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+error: "hidden" is not in the build context
+ --> context/Dockerfile:2:6
+  |
+2 | COPY hidden /
+  |      ^^^^^^
+  |
+  = help: context/.dockerignore:1 excludes it (hidden)
+"#,
     },
     Case {
         name: "an unknown stage",
         dockerfile: "FROM scratch AS one\nCOPY --from=two /a /\n",
-        arguments: &["--registry-mirror", "DESERTED"],
+        arguments: &["--registry-mirror", "DESERTED", "--skip-default-registry-fallback"],
         code: 21,
-        stderr: "",
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+error: registry-1.docker.io cannot be reached for the pull from docker.io/library/two
+  caused by: error sending request
+  caused by: client error (Connect)
+  caused by: dns error
+  caused by: error resolving DNS
+  caused by: failed to lookup address information: Name or service not known
+hint: is the name right, and the registry up? --insecure-registry HOST speaks plain HTTP
+"#,
     },
     Case {
         name: "an unknown target",
         dockerfile: "FROM scratch AS one\nCOPY file /\n",
         arguments: &["--target", "two"],
         code: 10,
-        stderr: "",
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+error: there is no stage "two" to build
+ --> context/Dockerfile:1:1
+  |
+1 | FROM scratch AS one
+  | ^^^^^^^^^^^^^^^^^^^
+  |
+  = help: the stages are: one
+"#,
     },
     Case {
         name: "stages in a circle",
@@ -87,14 +153,41 @@ const BUILD_FILES: &[Case] = &[
                      FROM scratch AS two\nCOPY --from=one /a /\n",
         arguments: &[],
         code: 10,
-        stderr: "",
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+error: the stages need each other: two -> one -> two
+ --> context/Dockerfile:3:1
+  |
+3 | FROM scratch AS two
+  | ^^^^^^^^^^^^^^^^^^^
+"#,
     },
     Case {
         name: "several faults at once",
         dockerfile: "FROM scratch\nCOPPY a /\nEXPOSE nothing\nUSER\n",
         arguments: &[],
         code: 10,
-        stderr: "",
+        stderr: r#"error: unknown instruction: COPPY
+ --> context/Dockerfile:2:1
+  |
+2 | COPPY a /
+  | ^^^^^
+  |
+  = help: did you mean COPY?
+
+error: invalid port "nothing" in EXPOSE: a port is a number from 0 to 65535
+ --> context/Dockerfile:3:8
+  |
+3 | EXPOSE nothing
+  |        ^^^^^^^
+  |
+  = help: write PORT or FIRST-LAST, with /tcp, /udp or /sctp behind it
+
+error: USER requires exactly one argument
+ --> context/Dockerfile:4:1
+  |
+4 | USER
+  | ^^^^
+"#,
     },
 ];
 
@@ -104,28 +197,38 @@ const COMMAND_LINES: &[Case] = &[
         dockerfile: "FROM scratch\nCOPY file /\n",
         arguments: &["--tags", "v1"],
         code: 2,
-        stderr: "",
+        stderr: r#"error: unexpected argument '--tags' found
+
+  tip: a similar argument exists: '--tag'
+
+Usage: longshore build --project <NAME> --insecure-registry <HOST[:PORT]> --tag <REF> <CONTEXT>
+
+For more information, try '--help'.
+"#,
     },
     Case {
         name: "a repository with a tag",
         dockerfile: "FROM scratch\nCOPY file /\n",
         arguments: &["--repo", "example.org/app:v1"],
         code: 2,
-        stderr: "",
+        stderr: r#"error: "example.org/app:v1" is not an image reference: a repository has no tag or digest
+"#,
     },
     Case {
         name: "a tag that is none",
         dockerfile: "FROM scratch\nCOPY file /\n",
         arguments: &["--tag", "not a tag"],
         code: 2,
-        stderr: "",
+        stderr: r#"error: --tag "not a tag" is neither a tag (letters, digits, '_', '.', '-', at most 128) nor a reference
+"#,
     },
     Case {
         name: "a build argument without a name",
         dockerfile: "FROM scratch\nCOPY file /\n",
         arguments: &["--build-arg", "=value"],
         code: 2,
-        stderr: "",
+        stderr: r#"error: --build-arg "=value" has no name before the =
+"#,
     },
 ];
 
@@ -135,28 +238,46 @@ const COMMANDS: &[Case] = &[
         dockerfile: "FROM BASE\nRUN echo first; echo last >&2; exit 3\n",
         arguments: &[],
         code: 30,
-        stderr: "",
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+[image 1] RUN echo first; echo last >&2; exit 3 (rung [RUNG])
+[image 1] | first
+[image 1] | last
+error: RUN echo first; echo last >&2; exit 3 failed with exit code 3
+  | first
+  | last
+"#,
     },
     Case {
         name: "a RUN that is killed",
         dockerfile: "FROM BASE\nRUN kill -9 $$\n",
         arguments: &[],
         code: 30,
-        stderr: "",
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+[image 1] RUN kill -9 $$ (rung [RUNG])
+error: RUN kill -9 $$ failed with exit code 137
+"#,
     },
     Case {
         name: "a RUN of a program that is not there",
         dockerfile: "FROM BASE\nRUN [\"/no/such/program\"]\n",
         arguments: &[],
         code: 30,
-        stderr: "",
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+[image 1] RUN ["/no/such/program"] (rung [RUNG])
+[image 1] | cannot run /no/such/program: no such file
+error: RUN ["/no/such/program"] failed with exit code 127
+  | cannot run /no/such/program: no such file
+"#,
     },
     Case {
         name: "a base image that is not there",
         dockerfile: "FROM BASE-missing\nCOPY file /\n",
         arguments: &[],
         code: 22,
-        stderr: "",
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+error: [REGISTRY]/busybox-missing:latest was not found (asked [REGISTRY]/busybox-missing)
+hint: are name and tag right, and is it the right registry?
+"#,
     },
 ];
 

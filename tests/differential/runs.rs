@@ -59,6 +59,16 @@ fn the_oracle_agrees_with_itself_on_generated_cases() {
     }
 }
 
+/// What became of a case.
+enum Verdict {
+    /// All doors made what buildah made.
+    Agree,
+    /// A door made something else.
+    Differ(String),
+    /// Buildah did not accept the case, so there is nothing to compare with.
+    Refused(Outcome),
+}
+
 /// A registry with the base images, and a storage for buildah.
 struct Bench {
     sandbox: Sandbox,
@@ -80,24 +90,37 @@ impl Bench {
 
     /// Panics when a door makes something else of `case` than buildah does.
     fn check(&self, name: &str, case: Case) {
-        let Some(first) = self.disagreement(&case) else { return };
-        let small = shrink(case, |case| self.disagreement(case).is_some());
-        let last = self.disagreement(&small).unwrap_or(first);
+        let first = match self.verdict(&case) {
+            Verdict::Agree => return,
+            Verdict::Differ(text) => text,
+            Verdict::Refused(outcome) => {
+                panic!("{name}: buildah refuses it\n{}\n{}", outcome.report(), self.show(&case))
+            }
+        };
+        let small = shrink(case, |case| matches!(self.verdict(case), Verdict::Differ(_)));
+        let last = match self.verdict(&small) {
+            Verdict::Differ(text) => text,
+            // It differs on some runs only, so what was seen first is what there is to show.
+            Verdict::Agree | Verdict::Refused(_) => first,
+        };
         let json = serde_json::to_string_pretty(&small).expect("a case is JSON");
         panic!("{name}\n{last}\n--- the shrunk case\n{}\n{json}", self.show(&small));
     }
 
-    /// Says in what `case` comes out differently, if the oracle accepts it at all.
-    fn disagreement(&self, case: &Case) -> Option<String> {
+    fn verdict(&self, case: &Case) -> Verdict {
         let build = |directory: &Path| buildah::build(&self.sandbox, case, directory);
-        let Ok(oracle) = self.with_context(case, build) else { return None };
-        Door::of(case).iter().find_map(|door| {
+        let oracle = match self.with_context(case, build) {
+            Ok(image) => image,
+            Err(outcome) => return Verdict::Refused(outcome),
+        };
+        let found = Door::of(case).iter().find_map(|door| {
             let built = self.with_context(case, |directory| {
                 door.build(&self.sandbox, &self.registry, case, directory)
             });
             let text = explain(&oracle, built)?;
             Some(format!("{door:?}:\n{text}"))
-        })
+        });
+        found.map_or(Verdict::Agree, Verdict::Differ)
     }
 
     fn with_context<T>(&self, case: &Case, build: impl FnOnce(&Path) -> T) -> T {

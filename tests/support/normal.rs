@@ -21,6 +21,8 @@ impl Normal {
             (r"\b[0-9a-f]{40}\b", "[COMMIT]"),
             (r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})", "[TIME]"),
             (r"\b\d+(\.\d+)? ?(ms|s)\b", "[DURATION]"),
+            // How commands are run depends on what the machine allows.
+            (r"\(rung [a-z0-9-]+\)", "(rung [RUNG])"),
             (r"\b\d+(\.\d+)? ?(KiB|MiB|GiB|bytes|B)\b", "[SIZE]"),
         ];
         Self {
