@@ -235,14 +235,14 @@ For more information, try '--help'.
 const COMMANDS: &[Case] = &[
     Case {
         name: "a RUN that exits 3",
-        dockerfile: "FROM BASE\nRUN echo first; echo last >&2; exit 3\n",
+        dockerfile: "FROM BASE\nRUN (echo first; echo last) >&2; exit 3\n",
         arguments: &[],
         code: 30,
         stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
-[image 1] RUN echo first; echo last >&2; exit 3 (rung [RUNG])
+[image 1] RUN (echo first; echo last) >&2; exit 3 (rung [RUNG])
 [image 1] | first
 [image 1] | last
-error: RUN echo first; echo last >&2; exit 3 failed with exit code 3
+error: RUN (echo first; echo last) >&2; exit 3 failed with exit code 3
   | first
   | last
 "#,
@@ -311,7 +311,8 @@ fn a_wrong_password_is_named_but_not_shown() {
     let outcome =
         bench.build(&case, longshore(&bench.sandbox)).env("DOCKER_CONFIG", docker).outcome();
     assert!(!outcome.stderr.contains("wrong-secret"), "{}", outcome.report());
-    bench.expect(&case, &outcome);
+    let wrong = bench.mismatch(&case, &outcome, |normal| normal);
+    assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
 }
 
 #[test]
@@ -326,6 +327,7 @@ fn registries_that_do_not_answer_as_registries_are_named() {
             "",
         ),
     ];
+    let mut wrong = String::new();
     for (name, address, code, stderr) in answers {
         let bench = Bench::new(Access::Plain);
         let case =
@@ -333,20 +335,24 @@ fn registries_that_do_not_answer_as_registries_are_named() {
         let repository = format!("{address}/app");
         let run = bench.build(&case, longshore(&bench.sandbox));
         let outcome = run.args(["--insecure-registry", &address, "--repo", &repository]).outcome();
-        bench.expect_with(&case, &outcome, |normal| normal.literal(&address, "[ADDRESS]"));
+        let named = |normal: Normal| normal.literal(&address, "[ADDRESS]");
+        wrong.extend(bench.mismatch(&case, &outcome, named));
     }
+    assert!(wrong.is_empty(), "{wrong}");
 }
 
 #[test]
 fn work_directories_without_room_or_right_are_named() {
     let cases = [("full", "size=400k", 50, ""), ("read-only", "ro", 50, "")];
+    let mut wrong = String::new();
     for (name, options, code, stderr) in cases {
         let bench = Bench::new(Access::Plain);
         let dockerfile = "FROM BASE\nRUN true\n";
         let case = Case { name, dockerfile, arguments: &[], code, stderr };
         let outcome = bench.build(&case, longshore_on_tmpfs(&bench.sandbox, options)).outcome();
-        bench.expect(&case, &outcome);
+        wrong.extend(bench.mismatch(&case, &outcome, |normal| normal));
     }
+    assert!(wrong.is_empty(), "{wrong}");
 }
 
 struct Bench {
@@ -380,15 +386,6 @@ impl Bench {
             .args(["build", "context", "--project", "bad"])
             .args(["--insecure-registry", self.registry.address()])
             .args(case.arguments.iter().map(|word| word.replace("DESERTED", "127.0.0.1:1")))
-    }
-
-    fn expect(&self, case: &Case, outcome: &Outcome) {
-        self.expect_with(case, outcome, |normal| normal);
-    }
-
-    fn expect_with(&self, case: &Case, outcome: &Outcome, more: impl FnOnce(Normal) -> Normal) {
-        let mismatch = self.mismatch(case, outcome, more);
-        assert!(mismatch.is_none(), "{}", mismatch.unwrap_or_default());
     }
 
     fn mismatch(
