@@ -123,12 +123,11 @@ error: "hidden" is not in the build context
         arguments: &["--registry-mirror", "DESERTED", "--skip-default-registry-fallback"],
         code: 21,
         stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
-error: registry-1.docker.io cannot be reached for the pull from docker.io/library/two
+error: 127.0.0.1:1 cannot be reached for the pull from 127.0.0.1:1/library/two
   caused by: error sending request
   caused by: client error (Connect)
-  caused by: dns error
-  caused by: error resolving DNS
-  caused by: failed to lookup address information: Name or service not known
+  caused by: tcp connect error
+  caused by: Connection refused (os error 111)
 hint: is the name right, and the registry up? --insecure-registry HOST speaks plain HTTP
 "#,
     },
@@ -306,7 +305,10 @@ fn a_wrong_password_is_named_but_not_shown() {
         dockerfile: "FROM BASE\nCOPY file /\n",
         arguments: &[],
         code: 20,
-        stderr: "",
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+error: [REGISTRY] refused the pull from [REGISTRY]/busybox with the credentials from [SANDBOX]/docker/config.json ([REGISTRY]): authentication required
+hint: credentials are read from $DOCKER_CONFIG/config.json, or ~/.docker/config.json
+"#,
     };
     let outcome =
         bench.build(&case, longshore(&bench.sandbox)).env("DOCKER_CONFIG", docker).outcome();
@@ -318,13 +320,39 @@ fn a_wrong_password_is_named_but_not_shown() {
 #[test]
 fn registries_that_do_not_answer_as_registries_are_named() {
     let answers = [
-        ("nobody", deserted_address(), 21, ""),
-        ("garbage", answering("220 mail.example.org ESMTP\r\n"), 21, ""),
+        (
+            "nobody",
+            deserted_address(),
+            21,
+            r#"longshore 0.1.0: stages in [ADDRESS]/app, synchronization :local
+error: [ADDRESS] cannot be reached for the push to [ADDRESS]/app
+  caused by: error sending request
+  caused by: client error (Connect)
+  caused by: tcp connect error
+  caused by: Connection refused (os error 111)
+hint: is the name right, and the registry up? --insecure-registry HOST speaks plain HTTP
+"#,
+        ),
+        (
+            "garbage",
+            answering("220 mail.example.org ESMTP\r\n"),
+            21,
+            r#"longshore 0.1.0: stages in [ADDRESS]/app, synchronization :local
+error: [ADDRESS] cannot be reached for the push to [ADDRESS]/app
+  caused by: error sending request
+  caused by: client error (Connect)
+  caused by: received corrupt message of type InvalidContentType
+hint: is the name right, and the registry up? --insecure-registry HOST speaks plain HTTP
+"#,
+        ),
         (
             "a page",
             answering("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>"),
-            22,
-            "",
+            21,
+            r#"longshore 0.1.0: stages in [ADDRESS]/app, synchronization :local
+error: [ADDRESS]/v2/app/manifests/at-[STAGE] answered status 200 with something that is no manifest; is this a container registry?
+hint: what answers there may not be a container registry, or a proxy is in between
+"#,
         ),
     ];
     let mut wrong = String::new();
@@ -343,7 +371,27 @@ fn registries_that_do_not_answer_as_registries_are_named() {
 
 #[test]
 fn work_directories_without_room_or_right_are_named() {
-    let cases = [("full", "size=400k", 50, ""), ("read-only", "ro", 50, "")];
+    let cases = [
+        (
+            "full",
+            "size=400k",
+            50,
+            r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+[image 1] RUN true (rung [RUNG])
+error: [SANDBOX]/work/blobs/sha256/2e5cd6f653aab5928ada239743175d5c98adf8e08b8563aaf7426a7b7667b92c: file cannot be read or written
+  caused by: No space left on device (os error 28)
+"#,
+        ),
+        (
+            "read-only",
+            "ro",
+            50,
+            r#"error: cannot use the work directory [SANDBOX]/work
+  caused by: failed to create directory `[SANDBOX]/work/blobs/sha256`: Read-only file system (os error 30)
+hint: name a directory that can be written with --work-dir; in a pod, one on an emptyDir volume
+"#,
+        ),
+    ];
     let mut wrong = String::new();
     for (name, options, code, stderr) in cases {
         let bench = Bench::new(Access::Plain);
