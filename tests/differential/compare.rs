@@ -20,6 +20,8 @@ enum What {
     Label(&'static str),
     /// A path, and whatever lies below it, that only buildah has.
     OnlyInOracle(&'static str),
+    /// A field of the configuration whose absence means this value.
+    Default(&'static str, &'static str),
     /// Attributes whose names begin so.
     Xattr(&'static str),
 }
@@ -33,6 +35,10 @@ const KNOWN: &[Known] = &[
     Known {
         what: What::OnlyInOracle("etc/hostname"),
         reason: "an empty file where buildah mounts the node's own during RUN",
+    },
+    Known {
+        what: What::Default("WorkingDir", "/"),
+        reason: "BuildKit writes the default down for images from scratch, buildah does not",
     },
     Known { what: What::OnlyInOracle("etc/hosts"), reason: "as etc/hostname" },
     Known { what: What::OnlyInOracle("etc/resolv.conf"), reason: "as etc/hostname" },
@@ -67,7 +73,14 @@ pub(crate) fn differences(oracle: &Image, ours: &Image) -> Vec<String> {
         push_unless_equal(&mut lines, field, &oracle.config[field], &ours.config[field]);
     }
     for field in FIELDS {
-        let [theirs, own] = [oracle, ours].map(|image| normal(&image.config["config"][*field]));
+        let [theirs, own] = [oracle, ours].map(|image| {
+            let value = normal(&image.config["config"][*field]);
+            if KNOWN.iter().any(|known| known.is_default(field, &value)) {
+                Value::Null
+            } else {
+                value
+            }
+        });
         push_unless_equal(&mut lines, field, &theirs, &own);
     }
     compare_trees(&mut lines, &oracle.tree(), &ours.tree());
@@ -126,6 +139,10 @@ fn normal(value: &Value) -> Value {
 impl Known {
     fn allows(&self, path: &str) -> bool {
         matches!(self.what, What::OnlyInOracle(start) if path.starts_with(start))
+    }
+
+    fn is_default(&self, field: &str, value: &Value) -> bool {
+        matches!(self.what, What::Default(name, default) if name == field && value == default)
     }
 
     fn drops_label(&self, name: &str) -> bool {
