@@ -110,7 +110,7 @@ impl Sandbox {
         self.executor()?.run(step, output, interrupt)
     }
 
-    /// Emits what a step changed, ordered by path (bytewise); a directory's own entry is followed
+    /// Emits what a step changed, ordered by the names of its path (each bytewise); a directory's own entry is followed
     /// by its [`crate::entry::Kind::Opaque`]. The entry of the root itself is not emitted.
     ///
     /// The upper directory is made equal to what is emitted: times lose their fraction of a

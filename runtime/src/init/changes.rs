@@ -1,7 +1,7 @@
 //! Reads the upper directory of an overlay as the entries of a layer.
 //!
-//! Format of the upper directory: overlayfs.rst with `userxattr`. Order: by path, bytewise; so a
-//! directory's children come at the place of `NAME/`, which may be after `NAME.txt` or `NAME-1`.
+//! Format of the upper directory: overlayfs.rst with `userxattr`. Order: by the names of a path,
+//! each compared bytewise; so a directory's children follow it at once, before `NAME-1`.
 //!
 //! On the way the directory is made equal to what is emitted, so that it can serve as a lower one:
 //! times become whole seconds and are clamped, sockets and access control lists are removed.
@@ -79,11 +79,12 @@ struct Level {
     mtime: i64,
 }
 
-/// One thing to do in a directory, in the order of `key`.
+/// One thing to do in a directory, in the order of the fields.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Item {
-    /// The name, with a slash for going into it.
-    key: Vec<u8>,
+    name: Vec<u8>,
+    /// Go into the directory, after it was emitted itself.
+    enter: bool,
 }
 
 impl Walk<'_> {
@@ -100,18 +101,15 @@ impl Walk<'_> {
                 }
                 continue;
             };
-            match item.key.strip_suffix(b"/") {
-                None => {
-                    self.path = join(&level.path, &item.key);
-                    self.object(here.as_fd(), &item.key)?;
-                }
-                Some(name) => {
-                    here = openat(&here, name, directory_flags(), Mode::empty())?;
-                    let path = join(&level.path, name);
-                    let mtime = self.clamped(&fstat(&here)?);
-                    let items = list(&here)?;
-                    levels.push(Level { items, path, name: name.to_vec(), mtime });
-                }
+            if item.enter {
+                here = openat(&here, &item.name, directory_flags(), Mode::empty())?;
+                let path = join(&level.path, &item.name);
+                let mtime = self.clamped(&fstat(&here)?);
+                let items = list(&here)?;
+                levels.push(Level { items, path, name: item.name, mtime });
+            } else {
+                self.path = join(&level.path, &item.name);
+                self.object(here.as_fd(), &item.name)?;
             }
         }
         Ok(())
@@ -280,9 +278,9 @@ fn list(dir: &OwnedFd) -> io::Result<vec::IntoIter<Item>> {
             file_type => file_type == FileType::Directory,
         };
         if is_directory {
-            items.push(Item { key: [name, b"/"].concat() });
+            items.push(Item { name: name.to_vec(), enter: true });
         }
-        items.push(Item { key: name.to_vec() });
+        items.push(Item { name: name.to_vec(), enter: false });
     }
     items.sort_unstable();
     Ok(items.into_iter())
