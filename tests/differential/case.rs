@@ -127,6 +127,8 @@ impl Case {
 impl Entry {
     fn write(&self, directory: &Path) {
         let path = directory.join(&self.path);
+        // The shrinker may have left out what an entry lies in or points to.
+        fs_err::create_dir_all(path.parent().expect("it has a parent")).expect("mkdir");
         match &self.kind {
             Kind::Directory(_) => fs_err::create_dir_all(&path).expect("mkdir"),
             Kind::File(mode, content) => {
@@ -135,7 +137,10 @@ impl Entry {
             }
             Kind::Symlink(target) => fs_err::os::unix::fs::symlink(target, &path).expect("link"),
             Kind::HardLink(target) => {
-                fs_err::hard_link(directory.join(target), &path).expect("link");
+                let target = directory.join(target);
+                if target.exists() {
+                    fs_err::hard_link(target, &path).expect("link");
+                }
             }
             Kind::Archive(compressed) => write(&path, archive(*compressed)),
         }

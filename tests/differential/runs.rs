@@ -124,7 +124,8 @@ impl Bench {
     }
 
     fn with_context<T>(&self, case: &Case, build: impl FnOnce(&Path) -> T) -> T {
-        let directory = tempfile::tempdir_in(self.sandbox.root()).expect("mkdir");
+        // Outside of this checkout, or a plain directory would be a part of its repository.
+        let directory = tempfile::tempdir_in("/var/tmp").expect("mkdir");
         let context = directory.path().join("context");
         case.write(&context, &self.bases);
         build(&context)

@@ -214,7 +214,8 @@ impl<'a> StageWriter<'a> {
             "SHELL [\"/bin/sh\", \"-ec\"]".to_owned(),
             format!("WORKDIR /opt/work-{number}"),
             format!("WORKDIR relative-{number}/deep"),
-            "WORKDIR /opt/$SET".to_owned(),
+            // buildah keeps a trailing slash, which an empty value would leave.
+            "WORKDIR /opt/${SET:-unset}".to_owned(),
             "MAINTAINER Ada <ada@example.org>".to_owned(),
         ];
         let text = self.random.pick(&texts).clone();
