@@ -90,16 +90,11 @@ hint: -f is relative to the working directory, not to the context
         arguments: &[],
         code: 10,
         stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
-[image 1] COPY file /
-[image 1] built, [SIZE], [DURATION]
-[image 2] COPY missing/*.txt /
-error: no file matches
- --> context/Dockerfile:3:1
+error: no file of the build context matches missing/*.txt
+ --> context/Dockerfile:3:6
   |
 3 | COPY missing/*.txt /
-  | ^^^^^^^^^^^^^^^^^^^^
-  |
-  = help: every pattern of the instruction is without a match
+  |      ^^^^^^^^^^^^^
 "#,
     },
     Case {
@@ -378,8 +373,9 @@ fn work_directories_without_room_or_right_are_named() {
             50,
             r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
 [image 1] RUN true (rung [RUNG])
-error: [SANDBOX]/work/blobs/sha256/2e5cd6f653aab5928ada239743175d5c98adf8e08b8563aaf7426a7b7667b92c: file cannot be read or written
+error: [SANDBOX]/work/blobs/sha256/[HEX]: file cannot be read or written
   caused by: No space left on device (os error 28)
+hint: --work-dir names a directory with more room
 "#,
         ),
         (

@@ -11,6 +11,12 @@ use super::{Cli, ExecutorCli, Verb};
 #[derive(Debug)]
 pub struct Refusal(clap::Error);
 
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl Refusal {
     /// Prints what is wrong to standard error, or what was asked for to standard output.
     pub fn print(&self) {

@@ -296,7 +296,8 @@ impl Lowering<'_> {
                     .map_err(|error| self.nothing_matches(line, sources, words, &error))?;
                 if selected.is_empty() {
                     let span = sources.first().map_or(line.span(), |word| line.word(word));
-                    let message = format!("no file of the build context matches {}", words.join(" "));
+                    let message =
+                        format!("no file of the build context matches {}", words.join(" "));
                     return Err(self.request.dockerfile.error(span, message, None).into());
                 }
                 return Ok(CopySource::Context { context, selected });

@@ -178,14 +178,16 @@ fn voice(verbosity: &str, format: &str) -> Result<Voice, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::*;
-    use crate::cli::ExecutorCli;
+    use crate::cli::{self, Verb};
 
     fn settings(line: &str) -> Result<BuildSettings, Failure> {
         let words = std::iter::once("executor").chain(line.split_whitespace());
-        let args = ExecutorCli::try_parse_from(words).map_err(Failure::usage)?.args;
+        let words: Vec<_> = words.map(std::ffi::OsString::from).collect();
+        let args = match cli::parse(&words).map_err(Failure::usage)? {
+            Verb::Executor(args) => *args,
+            Verb::Build(_) => panic!("a program called executor has no verbs"),
+        };
         let environment = Environment::from([("HOME", "/root"), ("VERSION", "9")]);
         BuildSettings::of_executor(args, &environment, |path| path == Path::new("here/Dockerfile"))
     }

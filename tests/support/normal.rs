@@ -16,6 +16,7 @@ impl Normal {
     pub(crate) fn new(sandbox: &Sandbox) -> Self {
         let patterns = [
             (r"sha256:[0-9a-f]{64}", "sha256:[DIGEST]"),
+            (r"\b[0-9a-f]{64}\b", "[HEX]"),
             (r"\b[0-9a-f]{56}-[0-9]{13}\b", "[STAGE]-[MILLIS]"),
             (r"\b[0-9a-f]{56}\b", "[STAGE]"),
             (r"\b[0-9a-f]{40}\b", "[COMMIT]"),
