@@ -8,6 +8,7 @@ mod support;
 mod bad_input;
 mod differential;
 mod doors;
+mod endings;
 mod executor;
 mod fixtures_work;
 mod noop;

@@ -6,9 +6,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 /// How long any program may run, in the syntax of coreutils' `timeout`.
 const LIMIT: &str = "900s";
@@ -30,6 +31,15 @@ pub(crate) struct Outcome {
     /// Everything it wrote to its standard error.
     pub(crate) stderr: String,
     /// The command line, for messages.
+    line: String,
+}
+
+/// A program that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    seen: String,
     line: String,
 }
 
@@ -89,9 +99,55 @@ impl Run {
         }
     }
 
+    /// Starts it; what it writes to its standard output must fit into a pipe.
+    pub(crate) fn start(mut self) -> Running {
+        let line = self.words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>();
+        let line = line.join(" ");
+        let spawned = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = spawned.unwrap_or_else(|error| panic!("{line}: {error}"));
+        let stderr = BufReader::new(child.stderr.take().expect("it was asked for"));
+        Running { child, stderr, seen: String::new(), line }
+    }
+
     /// Runs it and returns its standard output; panics with everything it said when it fails.
     pub(crate) fn succeed(self) -> String {
         self.outcome().success().stdout
+    }
+}
+
+impl Running {
+    /// Waits until a line of standard error has `part` in it.
+    pub(crate) fn until(&mut self, part: &str) {
+        loop {
+            let start = self.seen.len();
+            let read = self.stderr.read_line(&mut self.seen).expect("it writes UTF-8");
+            assert!(read > 0, "{} ended without {part:?}\n{}", self.line, self.seen);
+            if self.seen[start..].contains(part) {
+                return;
+            }
+        }
+    }
+
+    /// Sends a signal to the program itself, not to the `timeout` that started it.
+    pub(crate) fn signal(&self, name: &str) {
+        let timeout = self.child.id();
+        let children = fs_err::read_to_string(format!("/proc/{timeout}/task/{timeout}/children"));
+        let children = children.expect("the program runs");
+        Run::new("kill").args(["-s", name, children.trim()]).succeed();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn outcome(mut self) -> Outcome {
+        let rest = self.stderr.read_to_string(&mut self.seen);
+        rest.expect("it writes UTF-8");
+        let output = self.child.wait_with_output().expect("it is our child");
+        let status = output.status;
+        Outcome {
+            code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: self.seen,
+            line: self.line,
+        }
     }
 }
 

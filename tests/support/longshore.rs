@@ -27,6 +27,12 @@ pub(crate) fn longshore_on_tmpfs(sandbox: &Sandbox, options: &str) -> Run {
     with_homes(sandbox, run.arg(sandbox.path("work")).arg(PROGRAM))
 }
 
+/// `longshore` as root of a user namespace with a single id, as in a pod that has no other.
+pub(crate) fn longshore_with_one_id(sandbox: &Sandbox) -> Run {
+    let unshare = Run::new("unshare").args(["--user", "--map-root-user"]).arg(PROGRAM);
+    with_homes(sandbox, unshare)
+}
+
 /// True when the tests run as root.
 pub(crate) fn is_root() -> bool {
     Run::new("id").arg("-u").succeed().trim() == "0"
