@@ -13,6 +13,8 @@ mod metadata;
 mod resolve;
 mod scope;
 mod stage;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use digest::Inputs;
 pub use graph::{Graph, ImageSource, Source, graph, stage_name};
@@ -20,6 +22,6 @@ pub use lower::{ImageRequest, PlanError, lower, needs_context};
 pub use resolve::{Base, BaseCache, ResolveError, resolve};
 pub use scope::{DEFAULT_PATH, Given, Scope};
 pub use stage::{
-    BaseId, CopyKind, CopySource, CopyStep, HistoryStep, ImagePlan, Parent, Plan, Place, RunStep,
+    BaseId, CopyKind, CopySource, CopyStep, HistoryStep, ImagePlan, Parent, Place, Plan, RunStep,
     StageId, StageSpec, Step, Times, WorkdirStep,
 };

@@ -10,7 +10,9 @@ use thiserror::Error;
 use super::graph::ImageSource;
 use crate::blocking::blocking;
 use crate::hashing::sha256;
-use crate::image::{ImageConfig, ImageError, ImageFormat, ImageManifest, Manifest, parse_manifest, select_platform};
+use crate::image::{
+    ImageConfig, ImageError, ImageFormat, ImageManifest, Manifest, parse_manifest, select_platform,
+};
 use crate::model::{DiffId, Digest, Repository};
 use crate::registry::{Registry, RegistryError, Side};
 use crate::storage::{Layer, Origin};
@@ -102,7 +104,9 @@ pub async fn resolve(
 ) -> Result<Base, ResolveError> {
     let reference = &image.reference;
     let (repository, digest) = match reference.digest {
-        Some(digest) if cache.get(&digest).await.is_some() => (reference.repository.clone(), digest),
+        Some(digest) if cache.get(&digest).await.is_some() => {
+            (reference.repository.clone(), digest)
+        }
         _ => {
             let head = registry.head_resolve(reference).await?;
             (head.repository, head.head.digest)
@@ -128,7 +132,11 @@ impl Resolver<'_> {
                     .map_err(|source| self.wrong(source))?;
                 match self.manifest(chosen.digest).await? {
                     Manifest::Image(parsed) => (chosen.digest, parsed),
-                    Manifest::Index(_) => return Err(self.wrong(ImageError::Kind("an index inside of an index".to_owned()))),
+                    Manifest::Index(_) => {
+                        return Err(
+                            self.wrong(ImageError::Kind("an index inside of an index".to_owned()))
+                        );
+                    }
                 }
             }
         };
