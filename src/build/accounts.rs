@@ -23,18 +23,25 @@ pub(super) enum Who<'a> {
     User(&'a str),
 }
 
-/// Returns the owner that `who` means in the image that `stack` makes.
+/// An image whose users are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Image<'a> {
+    pub(super) stack: &'a [Layer],
+    pub(super) index: &'a MergedIndex,
+}
+
+/// Returns the owner that `who` means in `image`.
 ///
 /// # Errors
 /// With the instruction's place, when a name is not in the image.
 pub(super) async fn owner(
     layers: &Layers,
-    stack: &[Layer],
-    index: &MergedIndex,
+    image: Image<'_>,
     who: Who<'_>,
     place: &Place,
     spool: Spool,
 ) -> Result<(Owner, Spool), BuildError> {
+    let Image { stack, index } = image;
     let text = match who {
         Who::Chown(text) | Who::User(text) => text,
     };
