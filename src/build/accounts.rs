@@ -23,10 +23,9 @@ pub(super) enum Who<'a> {
     User(&'a str),
 }
 
-/// An image whose accounts are read: its layers, and what they make together.
+/// An image whose users are asked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Image<'a> {
-    pub(super) layers: &'a Layers,
     pub(super) stack: &'a [Layer],
     pub(super) index: &'a MergedIndex,
 }
@@ -36,6 +35,7 @@ pub(super) struct Image<'a> {
 /// # Errors
 /// With the instruction's place, when a name is not in the image.
 pub(super) async fn owner(
+    layers: &Layers,
     image: Image<'_>,
     who: Who<'_>,
     place: &Place,
@@ -47,8 +47,8 @@ pub(super) async fn owner(
     if text.is_empty() {
         return Ok((Owner::default(), spool));
     }
-    let (passwd, spool) = read(image, image.index.passwd(), spool).await?;
-    let (group, spool) = read(image, image.index.group(), spool).await?;
+    let (passwd, spool) = read(layers, image, image.index.passwd(), spool).await?;
+    let (group, spool) = read(layers, image, image.index.group(), spool).await?;
     let accounts = Accounts::parse(passwd.as_deref(), group.as_deref());
     let owner = match who {
         Who::Chown(text) => accounts.owner(text),
@@ -61,6 +61,7 @@ pub(super) async fn owner(
 
 /// The content of an accounts file, which may be a link to some other file of the image.
 async fn read<E: std::fmt::Display>(
+    layers: &Layers,
     image: Image<'_>,
     file: Result<AccountsFile<'_>, E>,
     mut spool: Spool,
@@ -76,7 +77,7 @@ async fn read<E: std::fmt::Display>(
         _ => path,
     };
     let Some(layer) = image.stack.get(found.layer) else { return Ok((None, spool)) };
-    let archive = image.layers.file(layer).await?;
+    let archive = layers.file(layer).await?;
     blocking(move || {
         let found = from_layer(&archive, &BTreeSet::from([path.clone()]), &mut spool)?;
         let content = match found.get(&path) {

@@ -45,12 +45,11 @@ pub(super) async fn copy(
     let Step::Copy(step) = &spec.step else { unreachable!("only COPY stages get here") };
     let index = shared.layers.merged(parent).await?;
     let directory = shared.place.clone();
-    let mut spool = new_spool(&directory)?;
+    let mut spool = new_spool(shared).await?;
     let mut chown = None;
     if let Some(text) = &step.chown {
-        let who = Who::Chown(text);
-        let image = Image { layers: &shared.layers, stack: parent, index: &index };
-        let found = owner(image, who, &spec.place, spool).await?;
+        let (who, image) = (Who::Chown(text), Image { stack: parent, index: &index });
+        let found = owner(&shared.layers, image, who, &spec.place, spool).await?;
         (chown, spool) = (Some(found.0), found.1);
     }
     let picks = match &step.source {
@@ -84,11 +83,9 @@ pub(super) async fn workdir(
 ) -> Result<LayerBlob, BuildError> {
     let place = &spec.place;
     let index = shared.layers.merged(parent).await?;
-    let directory = shared.place.clone();
-    let spool = new_spool(&directory)?;
-    let who = Who::User(&step.user);
-    let image = Image { layers: &shared.layers, stack: parent, index: &index };
-    let (owner, _spool) = owner(image, who, place, spool).await?;
+    let spool = new_spool(shared).await?;
+    let (who, image) = (Who::User(&step.user), Image { stack: parent, index: &index });
+    let (owner, _spool) = owner(&shared.layers, image, who, place, spool).await?;
     let implied = Implied { uid: owner.uid, gid: owner.gid, mtime: spec.times.of_context(None) };
     let (shared, place, path) = (Arc::clone(shared), place.clone(), step.path.clone());
     blocking(move || {
@@ -126,9 +123,11 @@ impl Assembly {
         let refuse =
             |error: PlaceError| BuildError::from(spec.place.error(error.to_string(), None));
         for mut pick in std::mem::take(&mut self.picks) {
-            let groups = tree.next_group();
-            for item in &mut pick.items {
-                item.group = item.group.map(|group| group + groups);
+            if pick.items.iter().any(|item| item.group.is_some()) {
+                let groups = tree.next_group();
+                for item in &mut pick.items {
+                    item.group = item.group.map(|group| group + groups);
+                }
             }
             match self.archive(step, &pick)? {
                 Some(archive) => self.unpack(&mut tree, &placement, archive, &spec.place)?,
@@ -217,7 +216,11 @@ fn open_entry(step: &CopyStep, entry: usize) -> Result<Box<dyn Read + Send>, Con
     context.open(&context.entries()?[entry])
 }
 
-fn new_spool(directory: &std::path::Path) -> Result<Spool, BuildError> {
-    Spool::new(directory)
-        .map_err(|source| BuildError::File { path: directory.join("spool"), source })
+async fn new_spool(shared: &Shared) -> Result<Spool, BuildError> {
+    let (directory, interrupt) = (shared.place.clone(), shared.interrupt.clone());
+    blocking(move || {
+        Spool::new(&directory, interrupt)
+            .map_err(|source| BuildError::File { path: directory.join("spool"), source })
+    })
+    .await
 }

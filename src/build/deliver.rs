@@ -83,6 +83,15 @@ pub async fn deliver(
     image: &ImagePlan,
     delivery: &Delivery,
 ) -> Result<Delivered, BuildError> {
+    // One image that fails ends the others.
+    obtain_and_place(engine, image, delivery).await.inspect_err(|_| engine.0.interrupt.set())
+}
+
+async fn obtain_and_place(
+    engine: &Engine,
+    image: &ImagePlan,
+    delivery: &Delivery,
+) -> Result<Delivered, BuildError> {
     let shared = &engine.0;
     let kept = match (&shared.storage, delivery.keep) {
         (Some(storage), true) => Some(storage),
@@ -101,16 +110,42 @@ pub async fn deliver(
         _ => {
             let built = engine.layers_of(image.top).await?;
             let finished = image_bytes(&shared.plan, image, &built, delivery.format)?;
-            if let Some(storage) = kept {
-                put(shared, storage, &pointer, &finished).await?;
-            }
-            place(shared, image, delivery, Source::Here { finished: &finished }).await?
+            let theirs = match kept {
+                Some(storage) => keep(shared, storage, image, &finished).await?,
+                None => None,
+            };
+            let source = match (kept, theirs) {
+                (Some(storage), Some(digest)) => Source::Stored { storage, digest },
+                _ => Source::Here { finished: &finished },
+            };
+            place(shared, image, delivery, source).await?
         }
     };
     if let (Some(storage), true) = (kept, delivery.destinations.is_empty()) {
         delivered.reference = storage.reference(&pointer);
     }
     Ok(delivered)
+}
+
+/// Keeps an image under its content tag, which never moves: returns the digest of the image that
+/// another builder published before.
+async fn keep(
+    shared: &Shared,
+    storage: &Storage,
+    image: &ImagePlan,
+    finished: &Finished,
+) -> Result<Option<Digest>, BuildError> {
+    put_blobs(shared, storage, finished).await?;
+    let pointer = pointer_tag(&image.digest);
+    let lock = format!("{}.{}", shared.options.project, image.digest);
+    let held = shared.locks.acquire(&lock).await?;
+    if let Some(theirs) = storage.head(&pointer).await? {
+        return Ok(Some(theirs));
+    }
+    let ours = storage.put_manifest(&pointer, finished.media_type, &finished.manifest).await?;
+    let selected = storage.head(&pointer).await?;
+    drop(held);
+    Ok(selected.filter(|selected| *selected != ours))
 }
 
 /// Where an image's bytes come from.
@@ -135,9 +170,10 @@ async fn place(
             Destination::Tag { storage, tag } => {
                 if storage.head(tag).await? != Some(digest) {
                     let finished = bytes_of(&source).await?;
+                    put_blobs(shared, storage, &finished).await?;
                     let lock = format!("{}.image/{}", shared.options.project, image.name);
                     let held = shared.locks.acquire(&lock).await?;
-                    put(shared, storage, tag, &finished).await?;
+                    storage.put_manifest(tag, finished.media_type, &finished.manifest).await?;
                     drop(held);
                 }
                 reference.get_or_insert_with(|| storage.reference(tag));
@@ -177,18 +213,12 @@ async fn bytes_of(source: &Source<'_>) -> Result<Finished, BuildError> {
     Ok(Finished { config, manifest: stored.bytes, media_type, layers: layers.collect() })
 }
 
-/// Publishes an image under `tag`: layers, config, manifest, in that order.
-async fn put(
-    shared: &Shared,
-    storage: &Storage,
-    tag: &str,
-    image: &Finished,
-) -> Result<(), BuildError> {
+/// Makes the layers and the config of an image present, so that only its manifest is missing.
+async fn put_blobs(shared: &Shared, storage: &Storage, image: &Finished) -> Result<(), BuildError> {
     for layer in &image.layers {
         store_layer(shared, storage, layer).await?;
     }
     storage.put_blob(&image.config).await?;
-    storage.put_manifest(tag, image.media_type, &image.manifest).await?;
     Ok(())
 }
 
@@ -198,31 +228,34 @@ fn image_bytes(
     built: &Built,
     format: ImageFormat,
 ) -> Result<Finished, BuildError> {
-    let story = Story { base: image.base, steps: &image.history, times: image.times };
-    finish(plan, image.config.clone(), story, built, format)
+    let (config, steps) = (image.config.clone(), image.history.as_slice());
+    let outline = Outline { config, steps, base: image.base, times: image.times, format };
+    finish(plan, outline, built)
 }
 
-/// Where an image comes from, as its history tells it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Story<'a> {
-    pub(super) base: Parent,
+/// What is known of an image before its layers are.
+#[derive(Debug)]
+pub(super) struct Outline<'a> {
+    pub(super) config: ImageConfig,
+    /// The instructions since the base.
     pub(super) steps: &'a [HistoryStep],
+    pub(super) base: Parent,
     pub(super) times: Times,
+    pub(super) format: ImageFormat,
 }
 
 /// Completes a config with layers, history and date, and makes the manifest.
 pub(super) fn finish(
     plan: &Plan,
-    mut config: ImageConfig,
-    story: Story<'_>,
+    outline: Outline<'_>,
     built: &Built,
-    format: ImageFormat,
 ) -> Result<Finished, BuildError> {
-    let created = rfc3339(story.times.created());
+    let Outline { mut config, steps, base, times, format } = outline;
+    let created = rfc3339(times.created());
     config.rootfs.diff_ids = built.layers.iter().map(|layer| layer.diff_id).collect();
-    config.history = base_history(plan, story.base);
+    config.history = base_history(plan, base);
     let mut made = built.made.iter().copied();
-    for step in story.steps {
+    for step in steps {
         let layer = step.stage.is_some() && made.next().unwrap_or_default();
         config.history.push(History {
             created: Some(created.clone()),

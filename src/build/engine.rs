@@ -140,9 +140,22 @@ impl Engine {
     /// When the stage or one of its inputs fails, or the build is interrupted.
     pub fn obtain(&self, id: StageId) -> Obtained<'_> {
         Box::pin(async move {
-            let cell = &self.0.cells[id.0];
-            cell.get_or_try_init(|| self.obtain_once(id)).await.cloned()
+            // Whoever waits for a stage that failed would try it again; the interrupt, which is set
+            // before the cell is free, makes that an end.
+            let once =
+                || async { self.on_own_stack(id).await.inspect_err(|_| self.0.interrupt.set()) };
+            self.0.cells[id.0].get_or_try_init(once).await.cloned()
         })
+    }
+
+    /// Obtains a stage as a task of its own, so that no chain of stages is too long for a stack.
+    async fn on_own_stack(&self, id: StageId) -> Result<Arc<Built>, BuildError> {
+        let engine = self.clone();
+        match tokio::spawn(async move { engine.obtain_once(id).await }).await {
+            Ok(obtained) => obtained,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(BuildError::Interrupted),
+        }
     }
 
     async fn obtain_once(&self, id: StageId) -> Result<Arc<Built>, BuildError> {
@@ -166,9 +179,15 @@ impl Engine {
         };
         let permit = shared.permits.acquire().await.expect("the semaphore is never closed");
         let from = from.as_ref().map(|built| built.layers.as_slice());
-        let made = self.build(id, &parent.layers, from).await;
+        if shared.interrupt.is_set() {
+            return Err(BuildError::Interrupted);
+        }
+        let made = self.build(id, &parent.layers, from).await.map_err(|error| match error {
+            // Readers and writers of layers say in many ways that they were told to end.
+            BuildError::Layer(_) if shared.interrupt.is_set() => BuildError::Interrupted,
+            other => other,
+        })?;
         drop(permit);
-        let made = made.inspect_err(|_| shared.interrupt.set())?;
         let built = parent.with(&made);
         let built = publish::publish(shared, spec, built).await?;
         self.say_done(id, &built, start);

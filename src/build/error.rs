@@ -53,7 +53,7 @@ pub enum BuildError {
     Context(#[from] ContextError),
     /// A layer failed.
     #[error(transparent)]
-    Layer(#[from] LayerError),
+    Layer(LayerError),
     /// An image's manifest or config failed.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -86,6 +86,15 @@ pub enum BuildError {
 impl From<ParseError> for BuildError {
     fn from(error: ParseError) -> Self {
         Self::Instruction(Box::new(error))
+    }
+}
+
+impl From<LayerError> for BuildError {
+    fn from(error: LayerError) -> Self {
+        match error {
+            LayerError::Interrupted => Self::Interrupted,
+            other => Self::Layer(other),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 use longshore_runtime::entry::{Entry, EntrySink, Kind};
 
 use super::tree::{Content, Implied, PlaceError, Placed, Tree, file_name, parent, push, shown};
+use crate::blocking::Interrupt;
 use crate::layer::{LayerError, Names, Owner, Sniff, decoder, read_layer, read_tar};
 
 /// A temporary file that pieces are appended to.
@@ -17,19 +18,37 @@ use crate::layer::{LayerError, Names, Owner, Sniff, decoder, read_layer, read_ta
 pub(super) struct Spool {
     file: fs_err::File,
     length: u64,
+    interrupt: Interrupt,
+}
+
+/// Reads until the build is to end.
+struct Watched<'a> {
+    content: &'a mut dyn Read,
+    interrupt: &'a Interrupt,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.interrupt.is_set() {
+            true => Err(io::Error::other("interrupted")),
+            false => self.content.read(buffer),
+        }
+    }
 }
 
 impl Spool {
     /// A new spool in `directory`, already without a name there.
-    pub(super) fn new(directory: &Path) -> io::Result<Self> {
+    pub(super) fn new(directory: &Path, interrupt: Interrupt) -> io::Result<Self> {
         let file = tempfile::tempfile_in(directory)?;
-        Ok(Self { file: fs_err::File::from_parts(file, directory.join("spool")), length: 0 })
+        let file = fs_err::File::from_parts(file, directory.join("spool"));
+        Ok(Self { file, length: 0, interrupt })
     }
 
     /// Appends everything from `content`.
     pub(super) fn append(&mut self, content: &mut dyn Read) -> io::Result<Content> {
         let offset = self.length;
-        let length = io::copy(content, &mut self.file)?;
+        let mut content = Watched { content, interrupt: &self.interrupt };
+        let length = io::copy(&mut content, &mut self.file)?;
         self.length += length;
         Ok(Content::Spool { offset, length })
     }

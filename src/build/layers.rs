@@ -61,7 +61,8 @@ impl Layers {
         let cell = self.0.files.cell(layer.digest);
         let fetched = cell.get_or_try_init(|| async {
             let path = self.0.work.blob(&layer.digest.hex());
-            let size = fs_err::metadata(&path).map(|meta| meta.len()).ok();
+            let kept = path.clone();
+            let size = blocking(move || fs_err::metadata(kept).map(|meta| meta.len()).ok()).await;
             if size != Some(layer.size) {
                 let fetch =
                     self.0.registry.fetch_blob(repository, &layer.digest, layer.size, &path);
@@ -140,14 +141,15 @@ impl Layers {
         sandbox: &Arc<Sandbox>,
     ) -> Result<PathBuf, BuildError> {
         let path = self.0.work.layer(&chain.hex());
-        if path.exists() {
+        let kept = path.clone();
+        if blocking(move || kept.exists()).await {
             return Ok(path);
         }
         let file = self.file(layer).await?;
         let (sandbox, lowers, diff_id) = (Arc::clone(sandbox), lowers.to_vec(), layer.diff_id);
         let (interrupt, place) = (self.0.interrupt.clone(), path.clone());
         blocking(move || {
-            let scratch = sandbox.scratch().map_err(BuildError::Sandbox)?;
+            let scratch = sandbox.scratch().map_err(BuildError::of_sandbox)?;
             let fresh = scratch.path().join("layer");
             let mut failure = None;
             let mut feed = |sink: &mut dyn longshore_runtime::entry::EntrySink| {
@@ -161,7 +163,7 @@ impl Layers {
             let moved = match (unpacked, failure) {
                 // The archive's own error says more than that the sandbox was left alone.
                 (Err(longshore_runtime::Error::Entries(_)), Some(error)) => Err(error.into()),
-                (Err(error), _) => Err(BuildError::Sandbox(error)),
+                (Err(error), _) => Err(BuildError::of_sandbox(error)),
                 (Ok(_), Some(error)) => Err(error.into()),
                 (Ok(_), None) if interrupt.is_set() => Err(BuildError::Interrupted),
                 (Ok(_), None) => take(&place, || sandbox.rename(&fresh, &place)),

@@ -17,6 +17,8 @@ mod picks;
 mod placement;
 mod publish;
 mod run;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod work_dir;
 

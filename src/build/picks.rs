@@ -1,6 +1,7 @@
 //! What a COPY takes: from the build context, or from the layers of another stage or image.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use longshore_runtime::entry::{Entry, Kind};
 
@@ -8,13 +9,16 @@ use super::error::BuildError;
 use super::extract::{Spool, from_layer};
 use super::layers::Layers;
 use super::placement::{Pick, root_directory};
-use super::tree::{Content, Placed, components, push};
+use super::tree::{Content, Placed, components, push, shown};
 use crate::blocking::blocking;
 use crate::context::{ContextEntry, EntryKind, Selected};
 use crate::ignore_rules::GoPattern;
-use crate::layer::{IndexKind, MergedIndex};
+use crate::layer::{IndexKind, LayerError, MergedIndex};
 use crate::plan::Place;
 use crate::storage::Layer;
+
+/// How many hard links to hard links are followed in a layer.
+const LINKS: usize = 64;
 
 /// The picks of a COPY from the context. `time` is that of entries that have none of their own.
 pub(super) fn from_context(
@@ -69,8 +73,12 @@ pub(super) async fn from_image(
         found.extend(matches);
     }
     let wishes: Vec<Wish> = found.iter().map(|at| Wish::new(&index, at)).collect();
-    let (contents, spool) = fetch(layers, stack, &wishes, spool).await?;
-    Ok((wishes.iter().map(|wish| wish.pick(&contents)).collect(), spool))
+    let (contents, spool) = fetch(layers, stack, &index, &wishes, spool).await?;
+    let picks: Result<_, _> = wishes.iter().map(|wish| wish.pick(&contents)).collect();
+    let picks = picks.map_err(|path| {
+        place.error(format!("/{path} is missing in the layer that lists it"), None)
+    })?;
+    Ok((picks, spool))
 }
 
 /// A matched path: as it was matched, and behind its links.
@@ -91,12 +99,10 @@ struct Wish {
 struct Part {
     /// Relative to the matched path.
     path: Vec<u8>,
-    /// Where its metadata and bytes are; for a hard link, where the link's target is.
+    /// Where its metadata and bytes are.
     origin: Origin,
-    /// What the index knows, for directories that no layer lists.
-    fallback: Entry,
-    /// Whether more than one name may lead to it.
-    linked: bool,
+    /// What the index knows of a directory, which no layer needs to list.
+    directory: Option<Entry>,
 }
 
 impl Wish {
@@ -116,56 +122,80 @@ impl Wish {
         Self { matched: matched.clone(), parts }
     }
 
-    fn pick(&self, contents: &Contents) -> Pick {
-        let mut groups: BTreeMap<&Origin, u64> = BTreeMap::new();
-        let linked: BTreeSet<&Origin> =
-            self.parts.iter().filter(|part| part.linked).map(|part| &part.origin).collect();
-        let items = self.parts.iter().map(|part| {
-            let (entry, content) = match contents.get(&part.origin) {
-                Some((entry, content)) => (entry.clone(), *content),
-                None => (part.fallback.clone(), Content::None),
+    /// Names that lead to one file of a layer stay names of one file.
+    fn pick(&self, contents: &Contents) -> Result<Pick, String> {
+        let mut names: BTreeMap<Origin, u64> = BTreeMap::new();
+        for part in &self.parts {
+            *names.entry(followed(contents, &part.origin)).or_default() += 1;
+        }
+        let mut groups: BTreeMap<Origin, u64> = BTreeMap::new();
+        let mut items = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            let origin = followed(contents, &part.origin);
+            let (entry, content) = match (contents.get(&origin), &part.directory) {
+                (Some((entry, content)), _) => (entry.clone(), *content),
+                (None, Some(entry)) => (entry.clone(), Content::None),
+                (None, None) => return Err(shown(&part.origin.1)),
             };
             let next = groups.len() as u64;
-            let group =
-                linked.contains(&part.origin).then(|| *groups.entry(&part.origin).or_insert(next));
+            let linked = names.get(&origin).is_some_and(|&names| names > 1);
+            let group = linked.then(|| *groups.entry(origin).or_insert(next));
             let entry = Entry { path: part.path.clone(), ..entry };
-            Placed { entry, content, group }
-        });
-        Pick { matched: self.matched.clone(), items: items.collect() }
+            items.push(Placed { entry, content, group });
+        }
+        Ok(Pick { matched: self.matched.clone(), items })
     }
 }
 
 impl Part {
     fn new(index: &MergedIndex, at: &[u8], path: Vec<u8>) -> Option<Self> {
         let found = index.lookup(at)?;
-        let entry = found.entry;
-        let (origin, linked) = match &entry.kind {
-            IndexKind::HardLink { target } => ((found.layer, target.clone()), true),
-            _ => ((found.layer, at.to_vec()), false),
-        };
-        let mut fallback = Entry::new(Vec::new(), Kind::Directory, entry.mode, 0);
-        (fallback.uid, fallback.gid) = (entry.uid, entry.gid);
-        Some(Self { path, origin, fallback, linked })
+        let directory = (found.entry.kind == IndexKind::Directory).then(|| Entry {
+            uid: found.entry.uid,
+            gid: found.entry.gid,
+            ..Entry::new(Vec::new(), Kind::Directory, found.entry.mode, 0)
+        });
+        Some(Self { path, origin: (found.layer, at.to_vec()), directory })
     }
 }
 
+/// Where the file is that `origin` names, through hard links of its layer.
+fn followed(contents: &Contents, origin: &Origin) -> Origin {
+    let mut origin = origin.clone();
+    // Links of an archive that was read point to entries before them, so this ends; the bound is
+    // for one that lies.
+    for _ in 0..LINKS {
+        match contents.get(&origin).map(|(entry, _)| &entry.kind) {
+            Some(Kind::HardLink { target }) => origin.1.clone_from(target),
+            _ => break,
+        }
+    }
+    origin
+}
+
+/// Reads what is wished for, each layer once, and once more for each link to a link.
 async fn fetch(
     layers: &Layers,
     stack: &[Layer],
+    index: &MergedIndex,
     wishes: &[Wish],
     mut spool: Spool,
 ) -> Result<(Contents, Spool), BuildError> {
     let mut wanted: BTreeMap<usize, BTreeSet<Vec<u8>>> = BTreeMap::new();
     for part in wishes.iter().flat_map(|wish| &wish.parts) {
-        let (layer, path) = part.origin.clone();
-        wanted.entry(layer).or_default().insert(path);
+        let (layer, path) = &part.origin;
+        let paths = wanted.entry(*layer).or_default();
+        if let Some(IndexKind::HardLink { target }) = index.lookup(path).map(|at| &at.entry.kind) {
+            paths.insert(target.clone());
+        }
+        paths.insert(path.clone());
     }
     let mut contents = Contents::new();
     for (number, paths) in wanted {
         let Some(layer) = stack.get(number) else { continue };
         let file = layers.file(layer).await?;
         let (read, back) = blocking(move || {
-            let read = from_layer(&file, &paths, &mut spool);
+            let read = with_links(&file, paths, &mut spool);
             (read, spool)
         })
         .await;
@@ -173,6 +203,30 @@ async fn fetch(
         contents.extend(read?.into_iter().map(|(path, found)| ((number, path), found)));
     }
     Ok((contents, spool))
+}
+
+fn with_links(
+    layer: &Path,
+    wanted: BTreeSet<Vec<u8>>,
+    spool: &mut Spool,
+) -> Result<BTreeMap<Vec<u8>, (Entry, Content)>, LayerError> {
+    let mut found = from_layer(layer, &wanted, spool)?;
+    for _ in 0..LINKS {
+        let targets = found.values().filter_map(|(entry, _)| match &entry.kind {
+            Kind::HardLink { target } if !found.contains_key(target) => Some(target.clone()),
+            _ => None,
+        });
+        let targets: BTreeSet<Vec<u8>> = targets.collect();
+        if targets.is_empty() {
+            break;
+        }
+        let more = from_layer(layer, &targets, spool)?;
+        if more.is_empty() {
+            break;
+        }
+        found.extend(more);
+    }
+    Ok(found)
 }
 
 /// The paths that a source means in an image; links in directories, and the source itself if it is

@@ -1,8 +1,8 @@
 //! Where the files of a COPY or ADD go (pure): the destination rules of the Dockerfile reference
 //! in the reading of BuildKit.
 //!
-//! - A directory as a source means its content; the destination is made with the source
-//!   directory's mode, an existing one keeps its own. Directories below it are overwritten.
+//! - A directory as a source means its content: its own mode and owner do not count, a destination
+//!   that is made has 0755, an existing one keeps its own. Directories below it are overwritten.
 //! - A file goes into the destination if that is (or must be) a directory, else becomes it.
 //! - `--chown` also owns the directories that are made on the way; `--chmod` does not reach them.
 
@@ -64,7 +64,11 @@ impl Placement<'_> {
     ) -> Result<(), PlaceError> {
         if tree.at(destination) != At::Directory {
             tree.directories(parent(destination), self.implied())?;
-            tree.copy(self.adapted(root, destination.to_vec()))?;
+            let Implied { uid, gid, .. } = self.implied();
+            let mtime = root.entry.mtime;
+            let entry = Entry::new(destination, Kind::Directory, 0o755, mtime);
+            let entry = Entry { uid, gid, ..entry };
+            tree.copy(Placed { entry, content: Content::None, group: None })?;
         }
         for item in &pick.items[1..] {
             let mut path = destination.to_vec();
@@ -183,7 +187,7 @@ mod tests {
             "new",
             false,
             &directory,
-            &["new 711 1:2 5", "new/sub 755 1:2 5", "new/sub/f 600 1:2 5"],
+            &["new 755 1:2 5", "new/sub 755 1:2 5", "new/sub/f 600 1:2 5"],
         );
         check("app", false, &directory, &["app/sub 755 1:2 5", "app/sub/f 600 1:2 5"]);
     }

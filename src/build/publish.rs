@@ -6,13 +6,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::deliver::{Finished, Story, finish};
+use super::deliver::{Finished, Outline, finish};
 use super::engine::{Built, Shared};
 use super::error::BuildError;
 use crate::image::{ImageConfig, ImageFormat, Manifest, parse_manifest};
 use crate::model::{StageName, pointer_tag};
 use crate::output::{Event, Outcome};
-use crate::plan::{StageId, StageSpec};
+use crate::plan::{Parent, StageId, StageSpec};
 use crate::storage::{Layer, StageStorage, Storage, StorageError};
 use crate::sync::Locks;
 
@@ -37,8 +37,13 @@ pub(super) async fn find(shared: &Shared, spec: &StageSpec) -> Result<Option<Bui
         return Ok(reject(shared, spec, "its manifest is not an image's"));
     };
     let config = match storage.blob(&manifest.config.digest, CONFIG_LIMIT).await {
-        Ok(bytes) => ImageConfig::from_bytes(&bytes)?,
-        Err(error) if is_missing(&error) => return Ok(reject(shared, spec, "its config is gone")),
+        Ok(bytes) => match ImageConfig::from_bytes(&bytes) {
+            Ok(config) => config,
+            Err(_) => return Ok(reject(shared, spec, "its config is not an image's")),
+        },
+        Err(error) if is_damaged(&error) => {
+            return Ok(reject(shared, spec, "its config is gone or damaged"));
+        }
         Err(error) => return Err(error.into()),
     };
     let labels = &config.config.labels;
@@ -56,7 +61,11 @@ pub(super) async fn find(shared: &Shared, spec: &StageSpec) -> Result<Option<Bui
         media_type: layer.media_type.clone(),
         origin: storage.origin(&layer.digest),
     });
-    let made = made.bytes().map(|byte| byte == b'1').collect();
+    let made: Vec<bool> = made.bytes().map(|byte| byte == b'1').collect();
+    let expected = base_layers(shared, spec) + made.iter().filter(|made| **made).count();
+    if made.len() != depth(spec) || layers.len() != expected {
+        return Ok(reject(shared, spec, "its layers are not those of the stage"));
+    }
     Ok(Some(Built { layers: layers.collect(), made, outcome: Outcome::Reused }))
 }
 
@@ -121,8 +130,14 @@ fn stage_image(shared: &Shared, spec: &StageSpec, built: &Built) -> Result<Finis
     let mut history = spec.history.clone();
     let own = stage_id(shared, spec);
     history.push(crate::plan::HistoryStep { text: spec.instruction.clone(), stage: own });
-    let story = Story { base: spec.base, steps: &history, times: spec.times };
-    finish(&shared.plan, config, story, built, ImageFormat::Oci)
+    let outline = Outline {
+        config,
+        steps: &history,
+        base: spec.base,
+        times: spec.times,
+        format: ImageFormat::Oci,
+    };
+    finish(&shared.plan, outline, built)
 }
 
 fn stage_id(shared: &Shared, spec: &StageSpec) -> Option<StageId> {
@@ -135,12 +150,25 @@ fn reject(shared: &Shared, spec: &StageSpec, reason: &str) -> Option<Built> {
     None
 }
 
-/// Whether a blob is gone, as opposed to the storage failing.
-fn is_missing(error: &StorageError) -> bool {
+/// How many stages there are since the base, this one included.
+fn depth(spec: &StageSpec) -> usize {
+    1 + spec.history.iter().filter(|step| step.stage.is_some()).count()
+}
+
+fn base_layers(shared: &Shared, spec: &StageSpec) -> usize {
+    match spec.base {
+        Parent::Base(base) => shared.plan.base(base).layers.len(),
+        Parent::Scratch | Parent::Stage(_) => 0,
+    }
+}
+
+/// Whether a blob is gone or damaged, as opposed to the storage failing.
+fn is_damaged(error: &StorageError) -> bool {
     use crate::registry::RegistryError;
     matches!(
         error,
         StorageError::BlobMissing { .. }
+            | StorageError::NotALayout { .. }
             | StorageError::Registry(RegistryError::BlobNotFound { .. })
     )
 }

@@ -11,7 +11,7 @@ use super::engine::Shared;
 use super::error::BuildError;
 use super::layers::{remove, take};
 use crate::blocking::blocking;
-use crate::layer::{LayerBlob, write_layer};
+use crate::layer::{LayerBlob, LayerError, write_layer};
 use crate::output::{Event, StepStream, Voice};
 use crate::plan::{RunStep, StageSpec};
 use crate::storage::{Layer, Origin};
@@ -62,7 +62,7 @@ struct Job {
 
 impl Job {
     fn run(&self, lowers: Vec<PathBuf>) -> Result<LayerBlob, BuildError> {
-        let scratch = self.sandbox.scratch().map_err(BuildError::Sandbox)?;
+        let scratch = self.sandbox.scratch().map_err(BuildError::of_sandbox)?;
         let step = self.spec(lowers, scratch.path().to_owned());
         let layer = self.execute(&step).and_then(|()| self.layer(&step));
         remove(&self.sandbox, scratch.path());
@@ -119,6 +119,8 @@ impl Job {
             },
         );
         let blob = match (failure, written) {
+            // The sandbox only repeats that its entries were not wanted any more.
+            (_, Err(LayerError::Interrupted)) => return Err(BuildError::Interrupted),
             (Some(error), Err(_)) => return Err(BuildError::of_sandbox(error)),
             (_, written) => written?,
         };

@@ -195,7 +195,8 @@ impl<'a> Tree<'a> {
     /// directories.
     pub(super) fn unpack(&mut self, placed: Placed) {
         let path = placed.entry.path.clone();
-        if placed.entry.kind != Kind::Directory {
+        // Only a directory has something below it; looking for it at every file would be quadratic.
+        if placed.entry.kind != Kind::Directory && self.at(&path) == At::Directory {
             let below = |key: &PathKey| key.0.len() > path.len() && is_below(&key.0, &path);
             self.placed.retain(|key, _| !below(key));
         }

@@ -82,8 +82,7 @@ impl WorkDir {
             .prefix("build-")
             .tempdir_in(self.root.join("builds"))
             .map_err(failed)?;
-        let lock = open_lock(directory.path()).map_err(failed)?;
-        lock.file().lock().map_err(failed)?;
+        let lock = locked(directory.path()).map_err(failed)?;
         Ok(BuildDir { directory, _lock: lock })
     }
 
@@ -96,8 +95,7 @@ impl WorkDir {
         let mut leftovers = Vec::new();
         for entry in fs_err::read_dir(self.root.join("builds")).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            // A directory without a lock file is either new or already half removed; a new one is
-            // locked within moments, so only those with a free lock count.
+            // A directory without a lock file is new: the file gets its name when it is locked.
             let free = fs_err::OpenOptions::new()
                 .write(true)
                 .open(path.join("lock"))
@@ -117,8 +115,14 @@ impl BuildDir {
     }
 }
 
-fn open_lock(directory: &Path) -> io::Result<fs_err::File> {
-    fs_err::OpenOptions::new().create(true).truncate(true).write(true).open(directory.join("lock"))
+/// Makes the lock file of a build. It is locked before it has its name, so that no other builder
+/// ever sees the place of a living build with a free lock.
+fn locked(directory: &Path) -> io::Result<fs_err::File> {
+    let (nameless, name) = (directory.join("lock.new"), directory.join("lock"));
+    let lock = fs_err::OpenOptions::new().create_new(true).write(true).open(&nameless)?;
+    lock.file().lock()?;
+    fs_err::rename(nameless, name)?;
+    Ok(lock)
 }
 
 #[cfg(test)]

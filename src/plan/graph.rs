@@ -77,7 +77,7 @@ impl Graph {
             if let Source::Image(image) = from {
                 images.insert((**image).clone());
             }
-            for instruction in &dockerfile.stages[index].instructions {
+            for instruction in instructions(dockerfile, index, from) {
                 if let Some(Source::Image(image)) =
                     self.copy_source(dockerfile, index, instruction)?
                 {
@@ -139,7 +139,7 @@ impl Graph {
         if let Source::Stage(parent) = from {
             needed.push(parent);
         }
-        for instruction in &stage.instructions {
+        for instruction in instructions(dockerfile, index, &from) {
             if let Some(Source::Stage(source)) = self.copy_source(dockerfile, index, instruction)? {
                 needed.push(source);
             }
@@ -202,6 +202,24 @@ impl Graph {
     }
 }
 
+/// What a stage carries out: the triggers that its parent stage leaves, and its own instructions.
+/// The triggers of an image are not known here.
+fn instructions<'d>(
+    dockerfile: &'d Dockerfile,
+    index: usize,
+    from: &Source,
+) -> impl Iterator<Item = &'d Instruction> {
+    let parent: &[Instruction] = match from {
+        Source::Stage(parent) => &dockerfile.stages[*parent].instructions,
+        Source::Scratch | Source::Image(_) => &[],
+    };
+    let triggers = parent.iter().filter_map(|instruction| match &instruction.kind {
+        InstructionKind::OnBuild(trigger) => Some(&trigger.instruction),
+        _ => None,
+    });
+    triggers.chain(&dockerfile.stages[index].instructions)
+}
+
 fn find_target(dockerfile: &Dockerfile, target: Option<&str>) -> Result<usize, ParseError> {
     let Some(target) = target else { return Ok(dockerfile.stages.len() - 1) };
     dockerfile.stage_by_reference(target).ok_or_else(|| {
@@ -218,15 +236,18 @@ fn global_scope(dockerfile: &Dockerfile, given: &Given) -> Result<Scope, ParseEr
     let mut global = Scope::default();
     let none = Scope::default();
     for declaration in &dockerfile.global_args {
+        let name = &declaration.name.value;
+        let lookup =
+            |name: &str| global.lookup(name).or_else(|| given.platform_args.get(name).cloned());
         let default = match &declaration.default {
-            Some(word) => Some(
-                expand(&word.value, dockerfile.directives.escape, &|name| global.lookup(name))
+            // A default that a given value replaces may be wrong, as in `${A:?give me}`.
+            Some(word) if !given.build_args.contains_key(name) => Some(
+                expand(&word.value, dockerfile.directives.escape, &lookup)
                     .map(|expansion| expansion.text)
                     .map_err(|error| dockerfile.error(word.span, error.to_string(), None))?,
             ),
-            None => None,
+            _ => None,
         };
-        let name = &declaration.name.value;
         global.set_arg(name, given.value(name, default, &none));
     }
     Ok(global)

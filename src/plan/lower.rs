@@ -10,7 +10,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::digest::{self, Common};
-use super::graph::{Graph, ImageSource, Source};
+use super::graph::{Graph, ImageSource, Source, stage_name};
 use super::metadata;
 use super::scope::{Given, Scope};
 use super::stage::{
@@ -19,8 +19,8 @@ use super::stage::{
 };
 use crate::context::{ContextError, ContextSource, SelectError, Wildcards, select};
 use crate::dockerfile::{
-    Command, Dockerfile, ExpandError, Instruction, InstructionKind, ParseError, Span, Spanned,
-    expand, octal_mode, parse_trigger, remote_source,
+    ArgDeclaration, Command, Dockerfile, ExpandError, Instruction, InstructionKind, ParseError,
+    Span, Spanned, expand, octal_mode, parse_trigger, remote_source,
 };
 use crate::image::ImageConfig;
 use crate::model::Platform;
@@ -88,7 +88,8 @@ pub fn lower(
     bases: &BTreeMap<ImageSource, BaseId>,
     request: &ImageRequest,
 ) -> Result<(), PlanError> {
-    let mut lowering = Lowering { plan, bases, request, done: BTreeMap::new(), count: 0 };
+    let (done, open) = (BTreeMap::new(), Vec::new());
+    let mut lowering = Lowering { plan, bases, request, done, open, count: 0 };
     let target = lowering.stage(request.graph.target)?;
     lowering.deliver(target);
     Ok(())
@@ -112,6 +113,8 @@ struct Lowering<'a> {
     bases: &'a BTreeMap<ImageSource, BaseId>,
     request: &'a ImageRequest,
     done: BTreeMap<usize, Cursor>,
+    /// The stages that are being lowered, each needed by the one before it.
+    open: Vec<usize>,
     count: usize,
 }
 
@@ -137,11 +140,13 @@ impl Lowering<'_> {
             return Ok(done.clone());
         }
         let dockerfile = Arc::clone(&self.request.dockerfile);
+        self.open.push(index);
         let mut cursor = self.start(index)?;
         self.run_triggers(index, &mut cursor)?;
         for instruction in &dockerfile.stages[index].instructions {
             self.instruction(index, &mut cursor, &Line { instruction, at: None })?;
         }
+        self.open.pop();
         self.done.insert(index, cursor.clone());
         Ok(cursor)
     }
@@ -191,19 +196,14 @@ impl Lowering<'_> {
             InstructionKind::Workdir(path) => self.workdir(cursor, line, path)?,
             InstructionKind::Arg(declarations) => {
                 for declaration in declarations {
-                    let default = match &declaration.default {
-                        Some(word) => Some(self.expand(&cursor.scope, line, word)?),
-                        None => None,
-                    };
-                    let name = &declaration.name.value;
-                    let value = self.request.given.value(name, default, &self.request.graph.global);
-                    cursor.scope.set_arg(name, value);
+                    self.declare(cursor, line, declaration)?;
                 }
                 None
             }
             _ => {
                 let expand = |scope: &Scope, word: &Spanned<String>| self.expand(scope, line, word);
-                metadata::apply(cursor, line.instruction, &expand, &|span, message| {
+                let escape = self.request.dockerfile.directives.escape;
+                metadata::apply(cursor, line.instruction, escape, &expand, &|span, message| {
                     self.request.dockerfile.error(line.at.unwrap_or(span), message, None)
                 })?;
                 None
@@ -214,16 +214,39 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    fn declare(
+        &self,
+        cursor: &mut Cursor,
+        line: &Line<'_>,
+        declaration: &ArgDeclaration,
+    ) -> Result<(), PlanError> {
+        let (name, given) = (&declaration.name.value, &self.request.given);
+        let default = match &declaration.default {
+            // A default that a given value replaces may be wrong, as in `${A:?give me}`.
+            Some(word) if !given.build_args.contains_key(name) => {
+                Some(self.expand(&cursor.scope, line, word)?)
+            }
+            _ => None,
+        };
+        let value = given.value(name, default, &self.request.graph.global);
+        cursor.scope.set_arg(name, value);
+        Ok(())
+    }
+
     fn run(&mut self, cursor: &mut Cursor, line: &Line<'_>, command: &Command) -> Option<StageId> {
         let mut env = cursor.scope.run_env();
         if let Some(epoch) = self.request.times.epoch {
             env.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| epoch.to_string());
         }
-        let proxies = self.request.given.proxies();
+        let mut proxies = cursor.scope.proxies();
+        proxies.extend(
+            self.request.given.proxies().map(|(name, value)| (name.clone(), value.clone())),
+        );
+        proxies.retain(|name, _| !env.contains_key(name));
         let step = RunStep {
             argv: metadata::argv(&cursor.image, command),
             env,
-            proxies: proxies.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            proxies,
             cwd: metadata::workdir(&cursor.image),
             user: cursor.image.config.user.clone(),
         };
@@ -303,7 +326,10 @@ impl Lowering<'_> {
                 return Ok(CopySource::Context { context, selected });
             }
             Some(Source::Scratch) => Parent::Scratch,
-            Some(Source::Stage(stage)) => self.stage(stage)?.top,
+            Some(Source::Stage(stage)) => {
+                self.check_trigger(line, stage)?;
+                self.stage(stage)?.top
+            }
             Some(Source::Image(image)) => {
                 Parent::Base(*self.bases.get(&*image).ok_or_else(|| {
                     let message = "COPY --from an image is not supported in an ONBUILD trigger yet";
@@ -312,6 +338,21 @@ impl Lowering<'_> {
             }
         };
         Ok(CopySource::Image { from, sources: words.to_vec() })
+    }
+
+    /// Refuses what the graph could not know of: a stage that only a trigger of the base image
+    /// names, or one that needs the stage that runs the trigger.
+    fn check_trigger(&self, line: &Line<'_>, stage: usize) -> Result<(), ParseError> {
+        if self.request.graph.from[stage].is_some() && !self.open.contains(&stage) {
+            return Ok(());
+        }
+        let name = stage_name(&self.request.dockerfile, stage);
+        let text = &line.instruction.text;
+        let message = format!(
+            "the base image has the ONBUILD trigger {text:?}, but the stage {name} cannot be built before this one"
+        );
+        let hint = "move the stage above this FROM, and let a COPY --from refer to it".to_owned();
+        Err(self.request.dockerfile.error(line.span(), message, Some(hint)))
     }
 
     fn nothing_matches(
@@ -369,6 +410,9 @@ impl Lowering<'_> {
     ) -> Result<Option<u32>, PlanError> {
         let Some(word) = chmod else { return Ok(None) };
         let text = self.expand(&cursor.scope, line, word)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
         match octal_mode(&text) {
             Some(mode) => Ok(Some(mode)),
             None => {

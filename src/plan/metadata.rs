@@ -47,6 +47,7 @@ pub(super) fn inherited(base: &ImageConfig) -> ImageConfig {
 pub(super) fn apply(
     cursor: &mut Cursor,
     instruction: &Instruction,
+    escape: char,
     expand: &Expand<'_>,
     refuse: &Refuse<'_>,
 ) -> Result<(), ParseError> {
@@ -74,14 +75,8 @@ pub(super) fn apply(
             }
             Ok(())
         }
-        InstructionKind::Expose(words) => expose(cursor, words, refuse),
-        InstructionKind::Volume(words) => {
-            for word in words {
-                let path = expand(&cursor.scope, word)?;
-                cursor.image.config.volumes.insert(path, empty_object());
-            }
-            Ok(())
-        }
+        InstructionKind::Expose(words) => expose(cursor, words, escape, refuse),
+        InstructionKind::Volume(words) => volumes(cursor, words, expand, refuse),
         InstructionKind::StopSignal(signal) => {
             cursor.image.config.stop_signal = expand(&cursor.scope, signal)?;
             Ok(())
@@ -174,13 +169,29 @@ fn env(cursor: &mut Cursor, pairs: &[Assignment], expand: &Expand<'_>) -> Result
     Ok(())
 }
 
-fn expose(
+fn volumes(
     cursor: &mut Cursor,
     words: &[Spanned<String>],
+    expand: &Expand<'_>,
     refuse: &Refuse<'_>,
 ) -> Result<(), ParseError> {
     for word in words {
-        let escape = '\\';
+        let path = expand(&cursor.scope, word)?;
+        if path.is_empty() {
+            return Err(refuse(word.span, "the path of a VOLUME is empty".to_owned()));
+        }
+        cursor.image.config.volumes.insert(path, empty_object());
+    }
+    Ok(())
+}
+
+fn expose(
+    cursor: &mut Cursor,
+    words: &[Spanned<String>],
+    escape: char,
+    refuse: &Refuse<'_>,
+) -> Result<(), ParseError> {
+    for word in words {
         let expanded = expand_words(&word.value, escape, &|name| cursor.scope.lookup(name))
             .map_err(|error| refuse(word.span, error.to_string()))?;
         for text in expanded.words {

@@ -14,6 +14,8 @@ mod metadata;
 mod resolve;
 mod scope;
 mod stage;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use base_cache::BaseCache;
 pub use digest::Inputs;

@@ -110,6 +110,13 @@ impl Scope {
         self.args.clone_from(&parent.args);
     }
 
+    /// Declared proxy settings.
+    pub fn proxies(&self) -> BTreeMap<String, String> {
+        let declared = self.args.iter().filter(|(name, _)| PROXY_ARGS.contains(&name.as_str()));
+        let set = declared.filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+        set.collect()
+    }
+
     /// The environment as an image config keeps it.
     pub fn env(&self) -> Vec<String> {
         self.env.iter().map(|(name, value)| format!("{name}={value}")).collect()

@@ -149,7 +149,8 @@ impl LayoutStorage {
 
     fn write_blob(&self, bytes: &[u8]) -> Result<Digest, StorageError> {
         let digest = sha256(bytes);
-        if !self.blob_path(&digest).exists() {
+        // What is there may be torn by a full disk or a crash; writing it again heals it.
+        if !fs_err::read(self.blob_path(&digest)).is_ok_and(|kept| kept == bytes) {
             let name = format!("blobs/sha256/{}", digest.hex());
             self.replace(&name, bytes).map_err(|source| self.failed("write to", source))?;
         }
