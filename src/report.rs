@@ -83,7 +83,10 @@ mod tests {
             outcome: Outcome::Reused,
         };
         let report: serde_json::Value = serde_json::from_slice(&report(&[image])).unwrap();
-        assert_eq!((&report["schema"], &report["images"][0]["outcome"]), (&1.into(), &"reused".into()));
+        assert_eq!(
+            (&report["schema"], &report["images"][0]["outcome"]),
+            (&1.into(), &"reused".into())
+        );
     }
 
     #[test]

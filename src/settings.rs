@@ -129,7 +129,9 @@ fn runtime(text: &str) -> Result<Choice, Failure> {
         "overlay" => Ok(Choice::Overlay),
         "chroot" => Ok(Choice::Chroot),
         "none" => Ok(Choice::None),
-        _ => Err(Failure::usage(format!("--runtime {text:?} is none of auto, overlay, chroot, none"))),
+        _ => Err(Failure::usage(format!(
+            "--runtime {text:?} is none of auto, overlay, chroot, none"
+        ))),
     }
 }
 

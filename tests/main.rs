@@ -1,1 +1,17 @@
 //! The integration tests, in one binary.
+//!
+//! They drive the program through its command line and look at what it has done with other
+//! programs: Debian's `docker-registry`, `skopeo`, `runc` and `buildah`. `tests/run` installs them.
+
+mod support;
+
+mod bad_input;
+mod differential;
+mod doors;
+mod executor;
+mod fixtures_work;
+mod noop;
+mod real_job;
+mod registries;
+mod reproducible;
+mod tidy;

@@ -34,6 +34,8 @@ pub struct Capabilities {
     pub landlock_abi: Option<u32>,
     /// The errno of everything that was tried and failed.
     pub failures: BTreeMap<Mechanism, i32>,
+    /// Why no more ids could be mapped, or why nothing could be tried at all.
+    pub diagnosis: Option<String>,
 }
 
 /// Which ids a user namespace can hold.

@@ -51,6 +51,7 @@ pub struct Refusal {
     pub candidate: Rung,
     choice: Choice,
     uid: u32,
+    diagnosis: Option<String>,
 }
 
 /// One thing that [`Rung::OverlayFull`] needs and a pod may lack.
@@ -76,7 +77,13 @@ pub fn choose(caps: &Capabilities, choice: Choice) -> Result<Rung, Refusal> {
     match choice {
         Choice::None => Ok(Rung::None),
         Choice::Auto | Choice::Overlay if lacks.is_empty() => Ok(Rung::OverlayFull),
-        _ => Err(Refusal { lacks, candidate: candidate(caps, choice), choice, uid: caps.uid }),
+        _ => Err(Refusal {
+            lacks,
+            candidate: candidate(caps, choice),
+            choice,
+            uid: caps.uid,
+            diagnosis: caps.diagnosis.clone(),
+        }),
     }
 }
 
@@ -117,10 +124,14 @@ fn candidate(caps: &Capabilities, choice: Choice) -> Rung {
 impl Refusal {
     fn text(&self) -> String {
         let lacks: Vec<String> = self.lacks.iter().map(Lack::to_string).collect();
+        let mut lacks = lacks.join("; ");
+        if let Some(diagnosis) = &self.diagnosis {
+            lacks = format!("{lacks} [{diagnosis}]");
+        }
         let reason = match (self.choice, self.candidate) {
             (Choice::Chroot, _) => "the chroot runtime is not available yet".into(),
-            (_, Rung::None) => lacks.join("; "),
-            (_, rung) => format!("{} (the {rung} runtime is not available yet)", lacks.join("; ")),
+            (_, Rung::None) => lacks,
+            (_, rung) => format!("{lacks} (the {rung} runtime is not available yet)"),
         };
         format!("RUN cannot be executed in this pod: {reason}")
     }

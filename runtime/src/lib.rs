@@ -37,5 +37,5 @@ pub use builder::{Executor, Sandbox, Scratch, clean_leftovers, harden_builder, p
 pub use capabilities::{Capabilities, Map, Mechanism};
 pub use error::Error;
 pub use init::enter_if_init;
-pub use ladder::{Choice, Refusal, Rung, choose};
+pub use ladder::{Choice, Lack, Refusal, Rung, choose};
 pub use step::{ChangeStats, Network, StepExit, StepSpec, Stream, UnpackStats};

@@ -4,11 +4,17 @@
 //! suite runs a second time as a plain user with subordinate ids (see `plain_user`). A test that
 //! the machine cannot run prints why and passes.
 
+#[cfg(test)]
 mod bench;
+#[cfg(test)]
 mod changes;
+#[cfg(test)]
 mod plain_user;
+#[cfg(test)]
 mod probing;
+#[cfg(test)]
 mod running;
+#[cfg(test)]
 mod unpacking;
 
 #[used]

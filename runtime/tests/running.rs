@@ -1,9 +1,11 @@
 //! What a step sees, may do, and how it ends.
 
+use std::process::{Command, Stdio};
+use std::slice::from_ref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use longshore_runtime::{Error, Network, Stream};
+use longshore_runtime::{Error, Network, Stream, harden_builder};
 
 use crate::bench::{Bench, dir, file, file_of, link, owned};
 
@@ -24,7 +26,7 @@ fn what_cannot_be_executed_has_the_shell_s_codes() {
     let Some(bench) = Bench::new() else { return };
     let root = bench.busybox();
     let odd = bench.layer(
-        &[root.clone()],
+        from_ref(&root),
         &[
             file_of("opt/script", 0o755, b"#!/no/such/interpreter\n"),
             file("opt/plain", "no program"),
@@ -53,7 +55,7 @@ fn commands_without_a_slash_are_found_in_the_path_of_the_root() {
     let Some(bench) = Bench::new() else { return };
     let root = bench.busybox();
     let tool = bench.layer(
-        &[root.clone()],
+        from_ref(&root),
         &[
             file("first/tool", "not executable"),
             file_of("second/tool", 0o755, b"#!/bin/sh\necho tool \"$@\"\n"),
@@ -122,17 +124,18 @@ fn setuid_programs_keep_their_meaning() {
     let Some(bench) = Bench::new() else { return };
     let root = bench.busybox();
     let program = std::fs::read("/bin/busybox").unwrap();
-    let suid = bench
-        .layer(&[root.clone()], &[dir("suid", 0o755), file_of("suid/busybox", 0o4755, &program)]);
-    let suid_id = ["/suid/busybox", "sh", "-c", "/bin/id -u"];
-    // Shells give the privilege up, so the status of the process itself is read.
-    let ran = bench
-        .step(&[root, suid], &["/suid/busybox", "grep", "^Uid", "/proc/self/status"], |step| {
-            step.user = "app".into();
-        })
-        .unwrap();
-    assert_eq!(ran.ok(), "Uid:\t1000\t1000\t1000\t1000", "busybox drops it by itself");
-    drop(suid_id);
+    let suid = bench.layer(
+        from_ref(&root),
+        &[
+            dir("suid", 0o755),
+            file_of("suid/busybox", 0o4755, &program),
+            file("etc/passwd", "root::0:0::/root:/bin/sh\napp:x:1000:1001::/:/bin/sh\n"),
+        ],
+    );
+    let argv = ["/suid/busybox", "su", "-c", "id -u", "root"];
+    let layers = [root, suid];
+    let ran = bench.step(&layers, &argv, |step| step.user = "app".into()).unwrap();
+    assert_eq!(ran.ok(), "0");
 }
 
 #[test]
@@ -172,13 +175,13 @@ fn network_files_are_private_copies_outside_the_layer() {
     let root = bench.busybox();
     let script = "cat /etc/hostname; hostname; grep -c builder /etc/hosts; \
                   echo nameserver 192.0.2.1 >/etc/resolv.conf && cat /etc/resolv.conf";
-    let ran = bench.sh(&[root.clone()], script);
+    let ran = bench.sh(from_ref(&root), script);
     assert_eq!(ran.ok(), "builder\nbuilder\n1\nnameserver 192.0.2.1");
     assert!(bench.changes(&ran).0.is_empty(), "neither stubs nor /etc itself");
 
     // The image has its own ones: one a link that leads nowhere.
     let own = bench.layer(
-        &[root.clone()],
+        from_ref(&root),
         &[
             owned(dir("etc", 0o750), 7, 8),
             file("etc/hosts", "from the image"),
@@ -203,7 +206,7 @@ fn links_in_the_image_lead_nowhere_outside() {
     let target = outside.to_str().unwrap();
     let root = bench.busybox();
     let trap = bench.layer(
-        &[root.clone()],
+        from_ref(&root),
         &[link("dev", target), link("proc", target), link("sys", "/"), link("app", target)],
     );
     let layers = [root, trap];
@@ -257,6 +260,48 @@ fn running(mark: &str) -> usize {
         .count()
 }
 
+/// What the victim is told to sleep; an argument that can be found in `/proc`.
+const VICTIM: &str = "RUNTIME_TEST_VICTIM";
+
+#[test]
+fn a_killed_builder_leaves_nothing_running() {
+    if let Ok(mark) = std::env::var(VICTIM) {
+        let Some(bench) = Bench::new() else { return };
+        let root = [bench.busybox()];
+        bench.sh(&root, &format!("setsid sleep {mark} & sleep {mark} & sleep {mark}"));
+        return;
+    }
+    let Some(_bench) = Bench::new() else { return };
+    let mark = format!("{}.{}", 87000 + std::process::id() % 1000, std::process::id());
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "running::a_killed_builder_leaves_nothing_running"])
+        .env(VICTIM, &mark)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until(|| running(&mark) == 3);
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    wait_until(|| running(&mark) == 0);
+}
+
+fn wait_until(done: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < Duration::from_secs(60), "waited in vain");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_hardened_builder_runs_steps() {
+    let Some(bench) = Bench::new() else { return };
+    let root = bench.busybox();
+    // From here on the other tests run hardened too, which is as it should be.
+    harden_builder().unwrap();
+    assert_eq!(bench.sh(&[root], "echo fine").ok(), "fine");
+}
+
 #[test]
 fn an_interrupt_reaches_the_step_and_ends_it() {
     let Some(bench) = Bench::new() else { return };
@@ -269,13 +314,26 @@ fn an_interrupt_reaches_the_step_and_ends_it() {
     step.argv = vec!["/bin/sh".into(), "-c".into(), script.into()];
     let interrupt = AtomicBool::new(false);
     let mut heard = String::new();
-    let mut output = |_: Stream, chunk: &[u8]| {
-        heard.push_str(std::str::from_utf8(chunk).unwrap());
+    let mut output = |stream: Stream, chunk: &[u8]| {
+        // The shell says on the other stream that its `sleep` was ended too.
+        if stream == Stream::Stdout {
+            heard.push_str(std::str::from_utf8(chunk).unwrap());
+        }
         interrupt.store(true, Ordering::Relaxed);
     };
     let ended = bench.sandbox.run(&step, &mut output, &interrupt);
     assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
     assert_eq!(heard, "ready\nbye\n");
+}
+
+#[test]
+fn a_step_goes_before_the_builder_when_memory_runs_out() {
+    let Some(bench) = Bench::new() else { return };
+    let root = [bench.busybox()];
+    let own: i32 =
+        std::fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim().parse().unwrap();
+    let ran = bench.sh(&root, "cat /proc/self/oom_score_adj");
+    assert_eq!(ran.ok(), (own + 100).min(1000).to_string());
 }
 
 #[test]
@@ -295,9 +353,12 @@ fn the_builder_is_out_of_reach() {
     let root = [bench.busybox()];
     let own = std::process::id();
     if !bench.sandbox.capabilities().fresh_proc {
-        let script =
-            format!("cat /proc/{own}/environ || ls /proc/{own}/root/ || ls /proc/{own}/fd/");
-        assert_ne!(bench.sh(&root, &script).exit.code, 0);
+        for script in
+            ["cat environ", "cat maps", "cat mem", "ls root/", "readlink fd/0", "readlink exe"]
+        {
+            let ran = bench.sh(&root, &format!("cd /proc/{own} && {script}"));
+            assert_ne!(ran.exit.code, 0, "{script}: {}", ran.stdout);
+        }
         if bench.sandbox.capabilities().landlock_abi >= Some(6) {
             assert_ne!(bench.sh(&root, &format!("kill -0 {own}")).exit.code, 0);
         }

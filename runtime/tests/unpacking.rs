@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::slice::from_ref;
 
 use longshore_runtime::Error;
 use longshore_runtime::entry::{Entry, Kind};
@@ -23,7 +24,7 @@ fn modes_owners_and_times_are_exact() {
     late.0.mtime = 1_234_567_890;
     let fifo = (Entry::new("d/fifo", Kind::Fifo, 0o640, 9), Vec::new());
     let layer = bench.layer(
-        &[root.clone()],
+        from_ref(&root),
         &[
             owned(late, 3, 4),
             owned(file_of("d/suid", 0o4711, b"x"), 5, 6),
@@ -46,7 +47,7 @@ fn whiteouts_and_opaque_directories_hide_what_is_below() {
     let Some(bench) = Bench::new() else { return };
     let root = bench.busybox();
     let below = bench.layer(
-        &[root.clone()],
+        from_ref(&root),
         &[dir("a", 0o755), file("a/x", "x"), dir("b", 0o755), file("b/y", "y"), file("c", "c")],
     );
     let above = bench.layer(
@@ -65,7 +66,7 @@ fn a_whiteout_does_not_hit_its_own_layer() {
     let Some(bench) = Bench::new() else { return };
     let root = bench.busybox();
     let below = bench.layer(
-        &[root.clone()],
+        from_ref(&root),
         &["d", "e", "f"]
             .map(|name| dir(name, 0o755))
             .into_iter()
@@ -97,7 +98,7 @@ fn an_opaque_root_hides_everything_below() {
     let Some(bench) = Bench::new() else { return };
     let root = bench.busybox();
     let below =
-        bench.layer(&[root.clone()], &[file("low", ""), dir("dir", 0o755), file("dir/low", "")]);
+        bench.layer(from_ref(&root), &[file("low", ""), dir("dir", 0o755), file("dir/low", "")]);
     let program = std::fs::read("/bin/busybox").unwrap();
     let above = bench.layer(
         &[root.clone(), below.clone()],
@@ -113,7 +114,7 @@ fn later_entries_replace_earlier_ones() {
     let Some(bench) = Bench::new() else { return };
     let root = bench.busybox();
     let layer = bench.layer(
-        &[root.clone()],
+        from_ref(&root),
         &[
             dir("x", 0o755),
             dir("x/deep", 0o755),
@@ -141,7 +142,7 @@ fn implicit_parents_look_as_they_did_below() {
     let mut var = owned(dir("var", 0o1751), 11, 12);
     var.0.mtime = 777;
     let below = bench.layer(
-        &[root.clone()],
+        from_ref(&root),
         &[
             with_xattr(var, "user.kind", b"below"),
             owned(dir("var/lib", 0o2750), 13, 14),
@@ -174,7 +175,7 @@ fn links_on_the_way_are_followed_inside_the_layer_only() {
     let outside = bench.root.path().join("outside");
     std::fs::create_dir(&outside).unwrap();
     let layer = bench.layer(
-        &[root.clone()],
+        from_ref(&root),
         &[
             dir("usr", 0o755),
             dir("usr/lib", 0o755),
@@ -216,7 +217,7 @@ fn hard_links_stay_inside_the_layer() {
     let Some(bench) = Bench::new() else { return };
     let root = bench.busybox();
     let layer = bench.layer(
-        &[root.clone()],
+        from_ref(&root),
         &[
             file("one", "text"),
             hard_link("two", "one"),
@@ -232,7 +233,7 @@ fn hard_links_stay_inside_the_layer() {
         vec![link("etc", "/etc"), hard_link("x", "etc/passwd")],
         vec![whiteout("gone"), hard_link("x", "gone")],
     ] {
-        let error = bench.try_layer(&[root.clone()], &entries).unwrap_err();
+        let error = bench.try_layer(from_ref(&root), &entries).unwrap_err();
         assert!(matches!(error, Error::Sandbox { .. }), "{error:?}");
     }
 }
@@ -252,7 +253,7 @@ fn attributes_are_kept_or_left_out_by_their_namespace() {
         entry = with_xattr(entry, name, value);
     }
     let trap = with_xattr(dir("d", 0o755), "user.overlay.opaque", b"y");
-    let below = bench.layer(&[root.clone()], &[dir("d", 0o755), file("d/low", "")]);
+    let below = bench.layer(from_ref(&root), &[dir("d", 0o755), file("d/low", "")]);
     let lowers = [root, below];
     let (layer, stats) = bench.try_layer(&lowers, &[entry, trap]).unwrap();
     assert_eq!(stats.skipped_xattrs, 2);
@@ -277,7 +278,7 @@ fn devices_have_stand_ins_that_become_devices_again() {
         device("disk", Kind::BlockDevice { major: 8, minor: 1 }),
         device("zero", Kind::CharDevice { major: 0, minor: 0 }),
     ];
-    let (layer, stats) = bench.try_layer(&[root.clone()], &entries).unwrap();
+    let (layer, stats) = bench.try_layer(from_ref(&root), &entries).unwrap();
     assert_eq!(stats.stand_in_devices, 3, "a user namespace cannot make devices");
     let ran = bench.sh(&[root, layer], "chmod 600 /null /disk /zero");
     ran.ok();

@@ -23,14 +23,20 @@ pub(super) enum Who<'a> {
     User(&'a str),
 }
 
-/// Returns the owner that `who` means in the image that `stack` makes.
+/// An image whose accounts are read: its layers, and what they make together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Image<'a> {
+    pub(super) layers: &'a Layers,
+    pub(super) stack: &'a [Layer],
+    pub(super) index: &'a MergedIndex,
+}
+
+/// Returns the owner that `who` means in `image`.
 ///
 /// # Errors
 /// With the instruction's place, when a name is not in the image.
 pub(super) async fn owner(
-    layers: &Layers,
-    stack: &[Layer],
-    index: &MergedIndex,
+    image: Image<'_>,
     who: Who<'_>,
     place: &Place,
     spool: Spool,
@@ -41,8 +47,8 @@ pub(super) async fn owner(
     if text.is_empty() {
         return Ok((Owner::default(), spool));
     }
-    let (passwd, spool) = read(layers, stack, index, index.passwd(), spool).await?;
-    let (group, spool) = read(layers, stack, index, index.group(), spool).await?;
+    let (passwd, spool) = read(image, image.index.passwd(), spool).await?;
+    let (group, spool) = read(image, image.index.group(), spool).await?;
     let accounts = Accounts::parse(passwd.as_deref(), group.as_deref());
     let owner = match who {
         Who::Chown(text) => accounts.owner(text),
@@ -55,9 +61,7 @@ pub(super) async fn owner(
 
 /// The content of an accounts file, which may be a link to some other file of the image.
 async fn read<E: std::fmt::Display>(
-    layers: &Layers,
-    stack: &[Layer],
-    index: &MergedIndex,
+    image: Image<'_>,
     file: Result<AccountsFile<'_>, E>,
     mut spool: Spool,
 ) -> Result<(Option<Vec<u8>>, Spool), BuildError> {
@@ -66,13 +70,13 @@ async fn read<E: std::fmt::Display>(
         Ok(AccountsFile::Elsewhere(path)) => path,
         Ok(AccountsFile::Absent) | Err(_) => return Ok((None, spool)),
     };
-    let Some(found) = index.lookup(&path) else { return Ok((None, spool)) };
+    let Some(found) = image.index.lookup(&path) else { return Ok((None, spool)) };
     let path = match &found.entry.kind {
         IndexKind::HardLink { target } => target.clone(),
         _ => path,
     };
-    let Some(layer) = stack.get(found.layer) else { return Ok((None, spool)) };
-    let archive = layers.file(layer).await?;
+    let Some(layer) = image.stack.get(found.layer) else { return Ok((None, spool)) };
+    let archive = image.layers.file(layer).await?;
     blocking(move || {
         let found = from_layer(&archive, &BTreeSet::from([path.clone()]), &mut spool)?;
         let content = match found.get(&path) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use longshore_runtime::entry::Kind;
 
-use super::accounts::{Who, owner};
+use super::accounts::{Image, Who, owner};
 use super::engine::Shared;
 use super::error::BuildError;
 use super::extract::{Spool, Unpacking, is_archive};
@@ -49,7 +49,8 @@ pub(super) async fn copy(
     let mut chown = None;
     if let Some(text) = &step.chown {
         let who = Who::Chown(text);
-        let found = owner(&shared.layers, parent, &index, who, &spec.place, spool).await?;
+        let image = Image { layers: &shared.layers, stack: parent, index: &index };
+        let found = owner(image, who, &spec.place, spool).await?;
         (chown, spool) = (Some(found.0), found.1);
     }
     let picks = match &step.source {
@@ -86,16 +87,17 @@ pub(super) async fn workdir(
     let directory = shared.place.clone();
     let spool = new_spool(&directory)?;
     let who = Who::User(&step.user);
-    let (owner, _spool) = owner(&shared.layers, parent, &index, who, place, spool).await?;
+    let image = Image { layers: &shared.layers, stack: parent, index: &index };
+    let (owner, _spool) = owner(image, who, place, spool).await?;
     let implied = Implied { uid: owner.uid, gid: owner.gid, mtime: spec.times.of_context(None) };
     let (shared, place, path) = (Arc::clone(shared), place.clone(), step.path.clone());
     blocking(move || {
         let mut tree = Tree::new(&index);
-        let made = tree
-            .resolve(path.as_bytes())
-            .and_then(|resolved| tree.directories(&resolved, implied));
+        let made =
+            tree.resolve(path.as_bytes()).and_then(|resolved| tree.directories(&resolved, implied));
         made.map_err(|error| place.error(error.to_string(), None))?;
-        let mut none = |_: Content| -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(io::empty())) };
+        let mut none =
+            |_: Content| -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(io::empty())) };
         Ok(write_layer(
             &shared.place,
             shared.options.compression,
@@ -121,7 +123,8 @@ impl Assembly {
             mode: step.chmod,
             mtime: spec.times.of_context(None),
         };
-        let refuse = |error: PlaceError| BuildError::from(spec.place.error(error.to_string(), None));
+        let refuse =
+            |error: PlaceError| BuildError::from(spec.place.error(error.to_string(), None));
         for mut pick in std::mem::take(&mut self.picks) {
             let groups = tree.next_group();
             for item in &mut pick.items {

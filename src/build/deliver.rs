@@ -8,7 +8,9 @@ use super::engine::{Built, Engine, Shared};
 use super::error::BuildError;
 use super::publish::store_layer;
 use crate::hashing::sha256;
-use crate::image::{History, ImageConfig, ImageFormat, LayerDescriptor, Manifest, manifest, parse_manifest};
+use crate::image::{
+    History, ImageConfig, ImageFormat, LayerDescriptor, Manifest, manifest, parse_manifest,
+};
 use crate::model::{Digest, pointer_tag};
 use crate::output::Outcome;
 use crate::plan::{HistoryStep, ImagePlan, Parent, Plan, Times};
@@ -156,10 +158,8 @@ async fn bytes_of(source: &Source<'_>) -> Result<Finished, BuildError> {
         Source::Here { finished } => return Ok((*finished).clone()),
         Source::Stored { storage, digest } => (*storage, digest),
     };
-    let missing = || crate::storage::StorageError::BlobMissing {
-        place: storage.place(),
-        digest: *digest,
-    };
+    let missing =
+        || crate::storage::StorageError::BlobMissing { place: storage.place(), digest: *digest };
     let stored = storage.manifest(&digest.to_string()).await?.ok_or_else(missing)?;
     let Manifest::Image(parsed) = parse_manifest(Some(&stored.media_type), &stored.bytes)? else {
         return Err(missing().into());
@@ -198,25 +198,31 @@ fn image_bytes(
     built: &Built,
     format: ImageFormat,
 ) -> Result<Finished, BuildError> {
-    let config = image.config.clone();
-    finish(plan, config, &image.history, image.base, image.times, built, format)
+    let story = Story { base: image.base, steps: &image.history, times: image.times };
+    finish(plan, image.config.clone(), story, built, format)
+}
+
+/// Where an image comes from, as its history tells it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Story<'a> {
+    pub(super) base: Parent,
+    pub(super) steps: &'a [HistoryStep],
+    pub(super) times: Times,
 }
 
 /// Completes a config with layers, history and date, and makes the manifest.
 pub(super) fn finish(
     plan: &Plan,
     mut config: ImageConfig,
-    steps: &[HistoryStep],
-    base: Parent,
-    times: Times,
+    story: Story<'_>,
     built: &Built,
     format: ImageFormat,
 ) -> Result<Finished, BuildError> {
-    let created = rfc3339(times.created());
+    let created = rfc3339(story.times.created());
     config.rootfs.diff_ids = built.layers.iter().map(|layer| layer.diff_id).collect();
-    config.history = base_history(plan, base);
+    config.history = base_history(plan, story.base);
     let mut made = built.made.iter().copied();
-    for step in steps {
+    for step in story.steps {
         let layer = step.stage.is_some() && made.next().unwrap_or_default();
         config.history.push(History {
             created: Some(created.clone()),
@@ -227,9 +233,8 @@ pub(super) fn finish(
     }
     config.created = Some(created);
     let config = config.to_bytes();
-    let descriptor = |layer: &Layer| {
-        LayerDescriptor::new(layer.media_type.clone(), layer.digest, layer.size)
-    };
+    let descriptor =
+        |layer: &Layer| LayerDescriptor::new(layer.media_type.clone(), layer.digest, layer.size);
     let layers: Vec<LayerDescriptor> = built.layers.iter().map(descriptor).collect();
     let size = config.len() as u64;
     let manifest = manifest(format, sha256(&config), size, &layers, &Default::default())?;

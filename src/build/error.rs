@@ -30,7 +30,7 @@ pub enum BuildError {
         last_lines: Vec<String>,
     },
     /// RUN needs what this machine does not have.
-    #[error("RUN cannot be executed here: {refusal}")]
+    #[error("{refusal}")]
     NoRung {
         /// What is missing.
         refusal: String,

@@ -82,8 +82,7 @@ fn has_checksum(block: &[u8]) -> bool {
     let text: String = field.iter().map(|&byte| char::from(byte)).collect();
     let text = text.trim_matches(|c: char| c == ' ' || c == '\0');
     let Ok(expected) = u64::from_str_radix(text, 8) else { return false };
-    let outside: u64 =
-        block[..148].iter().chain(&block[156..]).map(|&byte| u64::from(byte)).sum();
+    let outside: u64 = block[..148].iter().chain(&block[156..]).map(|&byte| u64::from(byte)).sum();
     outside + 8 * u64::from(b' ') == expected
 }
 

@@ -164,7 +164,7 @@ impl Layers {
                 (Err(error), _) => Err(BuildError::Sandbox(error)),
                 (Ok(_), Some(error)) => Err(error.into()),
                 (Ok(_), None) if interrupt.is_set() => Err(BuildError::Interrupted),
-                (Ok(_), None) => take(&fresh, &place),
+                (Ok(_), None) => take(&place, || sandbox.rename(&fresh, &place)),
             };
             remove(&sandbox, scratch.path());
             moved.map(|()| place)
@@ -173,12 +173,15 @@ impl Layers {
     }
 }
 
-/// Moves a finished directory to its place; another builder may have been faster.
-pub(super) fn take(from: &Path, to: &Path) -> Result<(), BuildError> {
-    match fs_err::rename(from, to) {
+/// Moves a finished directory to its place `to`; another builder may have been faster.
+pub(super) fn take(
+    to: &Path,
+    rename: impl FnOnce() -> Result<(), longshore_runtime::Error>,
+) -> Result<(), BuildError> {
+    match rename() {
         Ok(()) => Ok(()),
         Err(_) if to.exists() => Ok(()),
-        Err(source) => Err(BuildError::File { path: to.to_owned(), source }),
+        Err(error) => Err(BuildError::Sandbox(error)),
     }
 }
 

@@ -105,8 +105,7 @@ impl Wish {
         let mut ahead = vec![(resolved.clone(), Vec::new())];
         while let Some((at, path)) = ahead.pop() {
             parts.extend(Part::new(index, &at, path.clone()));
-            let children: Vec<Vec<u8>> =
-                index.list(&at).map(|(name, _)| name.to_vec()).collect();
+            let children: Vec<Vec<u8>> = index.list(&at).map(|(name, _)| name.to_vec()).collect();
             for name in children.into_iter().rev() {
                 let (mut at, mut path) = (at.clone(), path.clone());
                 push(&mut at, &name);
@@ -127,9 +126,8 @@ impl Wish {
                 None => (part.fallback.clone(), Content::None),
             };
             let next = groups.len() as u64;
-            let group = linked
-                .contains(&part.origin)
-                .then(|| *groups.entry(&part.origin).or_insert(next));
+            let group =
+                linked.contains(&part.origin).then(|| *groups.entry(&part.origin).or_insert(next));
             let entry = Entry { path: part.path.clone(), ..entry };
             Placed { entry, content, group }
         });

@@ -146,7 +146,10 @@ mod tests {
         let mut lines = Vec::new();
         let mut sink = |entry: &Entry, _: &mut dyn std::io::Read| {
             let path = String::from_utf8_lossy(&entry.path).into_owned();
-            lines.push(format!("{path} {:o} {}:{} {}", entry.mode, entry.uid, entry.gid, entry.mtime));
+            lines.push(format!(
+                "{path} {:o} {}:{} {}",
+                entry.mode, entry.uid, entry.gid, entry.mtime
+            ));
             Ok(())
         };
         tree.emit(&mut sink, &mut |_| Ok(Box::new(std::io::empty()))).unwrap();
@@ -176,7 +179,12 @@ mod tests {
                 item("sub/f", Kind::File { size: 1 }, 0o600),
             ],
         };
-        check("new", false, &directory, &["new 711 1:2 5", "new/sub 755 1:2 5", "new/sub/f 600 1:2 5"]);
+        check(
+            "new",
+            false,
+            &directory,
+            &["new 711 1:2 5", "new/sub 755 1:2 5", "new/sub/f 600 1:2 5"],
+        );
         check("app", false, &directory, &["app/sub 755 1:2 5", "app/sub/f 600 1:2 5"]);
     }
 }

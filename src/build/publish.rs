@@ -6,7 +6,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::deliver::{Finished, finish};
+use super::deliver::{Finished, Story, finish};
 use super::engine::{Built, Shared};
 use super::error::BuildError;
 use crate::image::{ImageConfig, ImageFormat, Manifest, parse_manifest};
@@ -129,7 +129,8 @@ fn stage_image(shared: &Shared, spec: &StageSpec, built: &Built) -> Result<Finis
     let mut history = spec.history.clone();
     let own = stage_id(shared, spec);
     history.push(crate::plan::HistoryStep { text: spec.instruction.clone(), stage: own });
-    finish(&shared.plan, config, &history, spec.base, spec.times, built, ImageFormat::Oci)
+    let story = Story { base: spec.base, steps: &history, times: spec.times };
+    finish(&shared.plan, config, story, built, ImageFormat::Oci)
 }
 
 fn stage_id(shared: &Shared, spec: &StageSpec) -> Option<StageId> {

@@ -141,7 +141,8 @@ impl Job {
             media_type: blob.media_type.to_owned(),
             origin: Origin::File(blob.path.clone()),
         });
-        take(&Sandbox::upper(step), &self.shared.layers.unpacked_path(&stack))
+        let place = self.shared.layers.unpacked_path(&stack);
+        take(&place, || self.sandbox.keep(step, &place))
     }
 
     fn say_dropped(&self, xattrs: u64, sockets: u64) {

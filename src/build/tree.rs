@@ -327,9 +327,12 @@ mod tests {
             ("loop", link("loop")),
         ]);
         let tree = Tree::new(&base);
-        for (path, resolved) in
-            [("bin/x", "usr/bin/x"), ("abs/../y", "usr/y"), ("out/bin", "usr/bin"), ("no/x", "no/x")]
-        {
+        for (path, resolved) in [
+            ("bin/x", "usr/bin/x"),
+            ("abs/../y", "usr/y"),
+            ("out/bin", "usr/bin"),
+            ("no/x", "no/x"),
+        ] {
             assert_eq!(shown(&tree.resolve(path.as_bytes()).unwrap()), resolved, "{path}");
         }
         assert!(matches!(tree.resolve(b"loop/x"), Err(PlaceError::Loop { .. })));

@@ -10,7 +10,8 @@ use super::inputs::{self, ImageInputs, Inputs};
 use super::places;
 use crate::blocking::{Interrupt, blocking};
 use crate::build::{
-    BuildDir, BuildError, Delivered, Delivery, Engine, EngineOptions, Surroundings, WorkDir, deliver,
+    BuildDir, BuildError, Delivered, Delivery, Engine, EngineOptions, Surroundings, WorkDir,
+    deliver,
 };
 use crate::failure::{Failure, Kind, Outcome};
 use crate::image::ImageFormat;
@@ -18,13 +19,13 @@ use crate::layer::Compression;
 use crate::model::Platform;
 use crate::output::Event;
 use crate::plan::{
-    Base, BaseCache, BaseId, Given, Graph, ImagePlan, ImageRequest, ImageSource, Parent, Plan, Times,
-    graph, lower, resolve,
+    Base, BaseCache, BaseId, Given, Graph, ImagePlan, ImageRequest, ImageSource, Parent, Plan,
+    Times, graph, lower, resolve,
 };
 use crate::registry::Registry;
 use crate::report::{report, write_file};
 use crate::settings::{BuildSettings, Door};
-use crate::storage::StageStorage as _;
+use crate::storage::{StageStorage as _, Storage};
 
 /// Builds what `settings` ask for.
 pub(super) async fn build(settings: BuildSettings, interrupt: Interrupt) -> Outcome<()> {
@@ -46,7 +47,9 @@ pub(super) async fn build(settings: BuildSettings, interrupt: Interrupt) -> Outc
         settings.voice.say(&Event::Warning { message });
     }
     let destinations = places::destinations(&settings, &registry, storage.as_ref()).await?;
-    let plan = plan(&settings, inputs, &registry, &work).await?;
+    let records = storage.clone().filter(|storage| matches!(storage, Storage::Repo(_)));
+    let bases = BaseCache::new(work.root().join("blobs/sha256"), records);
+    let plan = plan(&settings, inputs, &registry, &bases).await?;
 
     let place = start(&work).await?;
     let around = Surroundings { storage, locks, registry, work, voice: settings.voice, interrupt };
@@ -60,8 +63,13 @@ pub(super) async fn build(settings: BuildSettings, interrupt: Interrupt) -> Outc
         })
         .collect();
     let images = engine.plan().images.iter().zip(&deliveries);
-    let delivered = join_all(images.map(|(image, delivery)| deliver(&engine, image, delivery))).await;
+    let delivered =
+        join_all(images.map(|(image, delivery)| deliver(&engine, image, delivery))).await;
     let delivered = first_error(delivered)?;
+    if let Err(error) = bases.record().await {
+        let message = format!("what was fetched of bases cannot be recorded: {error}");
+        settings.voice.say(&Event::Detail { message });
+    }
     drop(place);
     finish(&settings, &delivered)
 }
@@ -90,7 +98,7 @@ async fn plan(
     settings: &BuildSettings,
     inputs: Inputs,
     registry: &Registry,
-    work: &WorkDir,
+    cache: &BaseCache,
 ) -> Outcome<Plan> {
     let times = times(settings, &inputs);
     let host = Platform::host();
@@ -113,7 +121,7 @@ async fn plan(
             },
         });
     }
-    let (plan, bases) = resolve_all(settings, sources, registry, work).await?;
+    let (plan, bases) = resolve_all(settings, sources, registry, cache).await?;
     blocking(move || {
         let mut plan = plan;
         for request in &requests {
@@ -139,10 +147,9 @@ async fn resolve_all(
     settings: &BuildSettings,
     sources: BTreeSet<ImageSource>,
     registry: &Registry,
-    work: &WorkDir,
+    cache: &BaseCache,
 ) -> Outcome<(Plan, BTreeMap<ImageSource, BaseId>)> {
-    let cache = BaseCache::new(work.root().join("blobs/sha256"));
-    let resolved = sources.iter().map(|source| resolve(registry, &cache, source));
+    let resolved = sources.iter().map(|source| resolve(registry, cache, source));
     let resolved: Vec<Base> = try_join_all(resolved).await?;
     let mut plan = Plan::default();
     let mut ids = BTreeMap::new();

@@ -11,6 +11,8 @@ use crate::registry::RegistryError;
 use crate::storage::StorageError;
 use crate::sync::SyncError;
 
+const MORE_ROOM: &str = "--work-dir names a directory with more room";
+
 impl From<ParseError> for Failure {
     fn from(error: ParseError) -> Self {
         Self::new(Kind::BuildFile, error)
@@ -85,6 +87,9 @@ impl From<StorageError> for Failure {
 
 impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
+        if is_disk_full(&error) {
+            return Self::new(Kind::Unable, error).hint(MORE_ROOM);
+        }
         let (kind, hint) = registry(&error);
         let failure = Self::new(kind, error);
         match hint {
@@ -110,9 +115,12 @@ fn registry(error: &RegistryError) -> (Kind, Option<&'static str>) {
         ),
         RegistryError::Unreachable { .. } => (
             Kind::RegistryUnreachable,
-            Some("is the name right, and the registry up? --insecure-registry HOST speaks plain HTTP"),
+            Some(
+                "is the name right, and the registry up? --insecure-registry HOST speaks plain HTTP",
+            ),
         ),
         RegistryError::Stalled { .. } => (Kind::RegistryUnreachable, None),
+        RegistryError::Io { .. } => (Kind::Unable, None),
         RegistryError::Garbage { .. } => (
             Kind::RegistryUnreachable,
             Some("what answers there may not be a container registry, or a proxy is in between"),
@@ -145,9 +153,12 @@ impl From<BuildError> for Failure {
             BuildError::ForeignPlatform { .. } => Self::new(Kind::Unable, error)
                 .hint("build on a machine of that architecture, or copy what RUN would make"),
             BuildError::Image(error) => Self::new(Kind::RegistryRefused, error),
+            BuildError::Sandbox(_) | BuildError::File { .. } if is_disk_full(&error) => {
+                Self::new(Kind::Unable, error).hint(MORE_ROOM)
+            }
             BuildError::Sandbox(_) | BuildError::File { .. } => Self::new(Kind::Unable, error),
             BuildError::Layer(ref source) if is_disk_full(source) => {
-                Self::new(Kind::Unable, error).hint("--work-dir names a directory with more room")
+                Self::new(Kind::Unable, error).hint(MORE_ROOM)
             }
             BuildError::Layer(_) => Self::new(Kind::Unable, error),
             BuildError::Interrupted => Self::new(Kind::Bug, error),

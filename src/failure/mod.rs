@@ -129,13 +129,18 @@ mod tests {
             (Kind::Signal(15), 143, 143),
         ];
         for (kind, build, executor) in table {
-            assert_eq!((kind.exit_code(), kind.executor_exit_code()), (build, executor), "{kind:?}");
+            assert_eq!(
+                (kind.exit_code(), kind.executor_exit_code()),
+                (build, executor),
+                "{kind:?}"
+            );
         }
     }
 
     #[test]
     fn a_message_lists_its_causes_once() {
-        let cause = anyhow::anyhow!("no such file").context("cannot read a").context("cannot build");
+        let cause =
+            anyhow::anyhow!("no such file").context("cannot read a").context("cannot build");
         let failure = Failure::new(Kind::Bug, cause);
         assert_eq!(
             failure.message(),

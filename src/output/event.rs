@@ -137,9 +137,13 @@ mod tests {
 
     #[test]
     fn bytes_print_with_a_unit() {
-        for (bytes, text) in
-            [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (1_250_000, "1.2 MB"), (3_000_000_000, "3.0 GB")]
-        {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (1_250_000, "1.2 MB"),
+            (3_000_000_000, "3.0 GB"),
+        ] {
             assert_eq!(Bytes(bytes).to_string(), text);
         }
     }

@@ -29,7 +29,9 @@ pub(super) fn line(event: &Event) -> String {
         Event::Warning { message } => format!("warning: {message}"),
         Event::Detail { message } => message.clone(),
         Event::Failed { message, hints, .. } => {
-            let mut text = format!("error: {message}");
+            // A build file's errors are blocks that each say so themselves.
+            let prefix = if message.starts_with("error: ") { "" } else { "error: " };
+            let mut text = format!("{prefix}{message}");
             for hint in hints {
                 text.push_str("\nhint: ");
                 text.push_str(hint);

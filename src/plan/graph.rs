@@ -5,7 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, ParseError, Span, Spanned, expand};
+use crate::dockerfile::{
+    Dockerfile, Instruction, InstructionKind, ParseError, Span, Spanned, expand,
+};
 use crate::model::{Platform, Reference};
 
 use super::scope::{Given, Scope};
@@ -76,7 +78,9 @@ impl Graph {
                 images.insert((**image).clone());
             }
             for instruction in &dockerfile.stages[index].instructions {
-                if let Some(Source::Image(image)) = self.copy_source(dockerfile, index, instruction)? {
+                if let Some(Source::Image(image)) =
+                    self.copy_source(dockerfile, index, instruction)?
+                {
                     images.insert(*image);
                 }
             }
@@ -189,8 +193,9 @@ impl Graph {
         word: &Spanned<String>,
         given: &Given,
     ) -> Result<String, ParseError> {
-        let lookup =
-            |name: &str| self.global.lookup(name).or_else(|| given.platform_args.get(name).cloned());
+        let lookup = |name: &str| {
+            self.global.lookup(name).or_else(|| given.platform_args.get(name).cloned())
+        };
         expand(&word.value, dockerfile.directives.escape, &lookup)
             .map(|expansion| expansion.text)
             .map_err(|error| dockerfile.error(word.span, error.to_string(), None))

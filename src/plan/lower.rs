@@ -261,7 +261,9 @@ impl Lowering<'_> {
             InstructionKind::Copy(c) => {
                 (CopyKind::Copy, &c.sources, &c.destination, &c.chown, &c.chmod)
             }
-            InstructionKind::Add(a) => (CopyKind::Add, &a.sources, &a.destination, &a.chown, &a.chmod),
+            InstructionKind::Add(a) => {
+                (CopyKind::Add, &a.sources, &a.destination, &a.chown, &a.chmod)
+            }
             _ => return Ok(None),
         };
         let from = self.request.graph.copy_source(dockerfile, index, line.instruction)?;
@@ -292,14 +294,22 @@ impl Lowering<'_> {
                     words.iter().map(|word| word.clone().into_bytes()).collect();
                 let selected = select(context.entries()?, &bytes, Wildcards::default())
                     .map_err(|error| self.nothing_matches(line, sources, words, &error))?;
+                if selected.is_empty() {
+                    let span = sources.first().map_or(line.span(), |word| line.word(word));
+                    let message =
+                        format!("no file of the build context matches {}", words.join(" "));
+                    return Err(self.request.dockerfile.error(span, message, None).into());
+                }
                 return Ok(CopySource::Context { context, selected });
             }
             Some(Source::Scratch) => Parent::Scratch,
             Some(Source::Stage(stage)) => self.stage(stage)?.top,
-            Some(Source::Image(image)) => Parent::Base(*self.bases.get(&*image).ok_or_else(|| {
-                let message = "COPY --from an image is not supported in an ONBUILD trigger yet";
-                self.request.dockerfile.error(line.span(), message, None)
-            })?),
+            Some(Source::Image(image)) => {
+                Parent::Base(*self.bases.get(&*image).ok_or_else(|| {
+                    let message = "COPY --from an image is not supported in an ONBUILD trigger yet";
+                    self.request.dockerfile.error(line.span(), message, None)
+                })?)
+            }
         };
         Ok(CopySource::Image { from, sources: words.to_vec() })
     }
@@ -336,9 +346,15 @@ impl Lowering<'_> {
         for source in sources {
             let word = self.expand(&cursor.scope, line, source)?;
             if kind == CopyKind::Add && remote_source(&word).is_some() {
-                let message = format!("ADD of {word:?}, which is not a file of the context, is not supported yet");
+                let message = format!(
+                    "ADD of {word:?}, which is not a file of the context, is not supported yet"
+                );
                 let hint = "download it in a RUN step, or put it into the context".to_owned();
-                return Err(self.request.dockerfile.error(line.word(source), message, Some(hint)).into());
+                return Err(self
+                    .request
+                    .dockerfile
+                    .error(line.word(source), message, Some(hint))
+                    .into());
             }
             words.push(word);
         }
@@ -390,7 +406,13 @@ impl Lowering<'_> {
     }
 
     /// Adds a stage, or finds the one that does the same.
-    fn add(&mut self, cursor: &mut Cursor, line: &Line<'_>, step: Step, inputs: digest::Inputs) -> StageId {
+    fn add(
+        &mut self,
+        cursor: &mut Cursor,
+        line: &Line<'_>,
+        step: Step,
+        inputs: digest::Inputs,
+    ) -> StageId {
         let digest = inputs.digest("stage");
         self.count += 1;
         let id = match self.plan.known.get(&digest) {

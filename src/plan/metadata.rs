@@ -160,9 +160,9 @@ fn assignments(
     pairs: &[Assignment],
     expand: &Expand<'_>,
 ) -> Result<Vec<(String, String)>, ParseError> {
-    let expanded = pairs.iter().map(|pair| {
-        Ok((expand(&cursor.scope, &pair.name)?, expand(&cursor.scope, &pair.value)?))
-    });
+    let expanded = pairs
+        .iter()
+        .map(|pair| Ok((expand(&cursor.scope, &pair.name)?, expand(&cursor.scope, &pair.value)?)));
     expanded.collect()
 }
 

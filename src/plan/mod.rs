@@ -6,6 +6,7 @@
 //! one stage; a digest depends on everything that can change the stage's layer and on nothing else
 //! (the table is in `digest`).
 
+mod base_cache;
 mod digest;
 mod graph;
 mod lower;
@@ -14,12 +15,13 @@ mod resolve;
 mod scope;
 mod stage;
 
+pub use base_cache::BaseCache;
 pub use digest::Inputs;
 pub use graph::{Graph, ImageSource, Source, graph, stage_name};
 pub use lower::{ImageRequest, PlanError, lower, needs_context};
-pub use resolve::{Base, BaseCache, ResolveError, resolve};
+pub use resolve::{Base, ResolveError, resolve};
 pub use scope::{DEFAULT_PATH, Given, Scope};
 pub use stage::{
-    BaseId, CopyKind, CopySource, CopyStep, HistoryStep, ImagePlan, Parent, Plan, Place, RunStep,
+    BaseId, CopyKind, CopySource, CopyStep, HistoryStep, ImagePlan, Parent, Place, Plan, RunStep,
     StageId, StageSpec, Step, Times, WorkdirStep,
 };

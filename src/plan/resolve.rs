@@ -1,16 +1,15 @@
 //! Resolving: what a base reference is right now, by manifest digest and config.
 //!
 //! The only part of planning that reaches out. A reference by tag costs one HEAD; manifests and
-//! configs are kept by digest in the work directory, so they are fetched once a machine.
-
-use std::path::PathBuf;
+//! configs come from `base_cache` where it has them.
 
 use thiserror::Error;
 
+use super::base_cache::BaseCache;
 use super::graph::ImageSource;
-use crate::blocking::blocking;
-use crate::hashing::sha256;
-use crate::image::{ImageConfig, ImageError, ImageFormat, ImageManifest, Manifest, parse_manifest, select_platform};
+use crate::image::{
+    ImageConfig, ImageError, ImageFormat, Manifest, parse_manifest, select_platform,
+};
 use crate::model::{DiffId, Digest, Repository};
 use crate::registry::{Registry, RegistryError, Side};
 use crate::storage::{Layer, Origin};
@@ -60,37 +59,6 @@ pub enum ResolveError {
     },
 }
 
-/// Manifests and configs by digest, in files.
-#[derive(Clone, Debug)]
-pub struct BaseCache {
-    directory: PathBuf,
-}
-
-impl BaseCache {
-    /// The cache in `directory`, which exists.
-    pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into() }
-    }
-
-    async fn get(&self, digest: &Digest) -> Option<Vec<u8>> {
-        let (path, digest) = (self.directory.join(digest.hex()), *digest);
-        // A damaged file is the same as none: it is fetched and written again.
-        blocking(move || fs_err::read(path).ok().filter(|bytes| sha256(bytes) == digest)).await
-    }
-
-    async fn put(&self, digest: &Digest, bytes: &[u8]) {
-        let (directory, name, bytes) = (self.directory.clone(), digest.hex(), bytes.to_vec());
-        let written = blocking(move || {
-            let file = tempfile::NamedTempFile::new_in(&directory)?;
-            fs_err::write(file.path(), bytes)?;
-            file.persist(directory.join(name)).map_err(|error| error.error)
-        });
-        if let Err(error) = written.await {
-            tracing::debug!("cannot keep {digest} in the work directory: {error}");
-        }
-    }
-}
-
 /// Resolves `image` to a base.
 ///
 /// # Errors
@@ -101,53 +69,60 @@ pub async fn resolve(
     image: &ImageSource,
 ) -> Result<Base, ResolveError> {
     let reference = &image.reference;
-    let (repository, digest) = match reference.digest {
-        Some(digest) if cache.get(&digest).await.is_some() => (reference.repository.clone(), digest),
+    let (repository, top) = match reference.digest {
+        // Where a mirror serves the layers is known only by asking.
+        Some(digest) if !registry.is_mirrored(&reference.repository) => {
+            (reference.repository.clone(), digest)
+        }
         _ => {
             let head = registry.head_resolve(reference).await?;
             (head.repository, head.head.digest)
         }
     };
-    let resolver = Resolver { registry, cache, repository, reference: reference.to_string() };
-    resolver.image(image, digest).await
+    if cache.get(&top).await.is_none() {
+        cache.recall(image, &top).await;
+    }
+    Resolver { registry, cache, repository, image, top }.base().await
 }
 
 struct Resolver<'a> {
     registry: &'a Registry,
     cache: &'a BaseCache,
+    /// Where the reference was found, which may be a mirror.
     repository: Repository,
-    reference: String,
+    image: &'a ImageSource,
+    /// The digest of what the reference names: a manifest, or an index.
+    top: Digest,
 }
 
 impl Resolver<'_> {
-    async fn image(&self, image: &ImageSource, digest: Digest) -> Result<Base, ResolveError> {
-        let (manifest, parsed) = match self.manifest(digest).await? {
-            Manifest::Image(parsed) => (digest, parsed),
+    async fn base(&self) -> Result<Base, ResolveError> {
+        let (manifest, parsed) = match self.manifest(self.top).await? {
+            Manifest::Image(parsed) => (self.top, parsed),
             Manifest::Index(entries) => {
-                let chosen = select_platform(&entries, &image.platform)
+                let chosen = select_platform(&entries, &self.image.platform)
                     .map_err(|source| self.wrong(source))?;
                 match self.manifest(chosen.digest).await? {
                     Manifest::Image(parsed) => (chosen.digest, parsed),
-                    Manifest::Index(_) => return Err(self.wrong(ImageError::Kind("an index inside of an index".to_owned()))),
+                    Manifest::Index(_) => {
+                        let nested = "an index inside of an index".to_owned();
+                        return Err(self.wrong(ImageError::Kind(nested)));
+                    }
                 }
             }
         };
-        self.base(manifest, parsed).await
-    }
-
-    async fn base(&self, manifest: Digest, parsed: ImageManifest) -> Result<Base, ResolveError> {
         let config = self.config(&parsed.config.digest).await?;
         let diff_ids = &config.rootfs.diff_ids;
         if diff_ids.len() != parsed.layers.len() {
             return Err(ResolveError::Layers {
-                reference: self.reference.clone(),
+                reference: self.reference(),
                 layers: parsed.layers.len(),
                 diff_ids: diff_ids.len(),
             });
         }
         let layer = |(layer, diff_id): (_, &DiffId)| self.layer(layer, *diff_id);
         let layers = parsed.layers.iter().zip(diff_ids).map(layer).collect();
-        let reference = self.reference.clone();
+        let reference = self.reference();
         Ok(Base { reference, manifest, format: parsed.format, config, layers })
     }
 
@@ -172,7 +147,7 @@ impl Resolver<'_> {
                     reference: format!("{}@{digest}", self.repository),
                     tried: vec![self.repository.to_string()],
                 })?;
-                self.cache.put(&digest, &found.bytes).await;
+                self.cache.keep(self.image, &self.top, &digest, &found.bytes).await;
                 found.bytes.to_vec()
             }
         };
@@ -185,14 +160,18 @@ impl Resolver<'_> {
             None => {
                 let read = self.registry.read_blob(&self.repository, digest, CONFIG_LIMIT);
                 let bytes = read.await?.to_vec();
-                self.cache.put(digest, &bytes).await;
+                self.cache.keep(self.image, &self.top, digest, &bytes).await;
                 bytes
             }
         };
         ImageConfig::from_bytes(&bytes).map_err(|source| self.wrong(source))
     }
 
+    fn reference(&self) -> String {
+        self.image.reference.to_string()
+    }
+
     fn wrong(&self, source: ImageError) -> ResolveError {
-        ResolveError::Image { reference: self.reference.clone(), source }
+        ResolveError::Image { reference: self.reference(), source }
     }
 }

@@ -218,6 +218,12 @@ impl Registry {
         resolve::head(self, reference).await
     }
 
+    /// Whether a mirror is asked before `repository` itself.
+    pub fn is_mirrored(&self, repository: &Repository) -> bool {
+        let mirrors = &self.inner.wire.options.mirrors;
+        mirrors.iter().any(|mirror| mirror.rewrite(repository).is_some())
+    }
+
     pub(super) fn wire(&self) -> &Wire {
         &self.inner.wire
     }

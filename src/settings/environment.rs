@@ -46,7 +46,8 @@ impl Environment {
 
     /// Files with registry credentials, the most specific first.
     pub(super) fn credentials(&self) -> Vec<PathBuf> {
-        let docker = self.path("DOCKER_CONFIG").or_else(|| Some(self.path("HOME")?.join(".docker")));
+        let docker =
+            self.path("DOCKER_CONFIG").or_else(|| Some(self.path("HOME")?.join(".docker")));
         let containers = self.path("XDG_RUNTIME_DIR").map(|run| run.join("containers/auth.json"));
         let docker = docker.map(|directory| directory.join("config.json"));
         self.path("REGISTRY_AUTH_FILE").into_iter().chain(docker).chain(containers).collect()

@@ -107,9 +107,9 @@ fn labels(flags: &[String]) -> Result<BTreeMap<String, String>, Failure> {
 }
 
 fn targets(args: &ExecutorArgs, environment: &Environment) -> Result<Vec<Target>, Failure> {
-    let variable = environment.get("KANIKO_NO_PUSH").is_some_and(|value| {
-        matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True")
-    });
+    let variable = environment
+        .get("KANIKO_NO_PUSH")
+        .is_some_and(|value| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"));
     let no_push = args.no_push.unwrap_or(variable);
     if args.destination.is_empty() && !no_push {
         return Err(Failure::usage("give at least one --destination, or --no-push")
@@ -167,21 +167,27 @@ fn voice(verbosity: &str, format: &str) -> Result<Voice, Failure> {
     let format = match format {
         "text" | "color" => Format::Text,
         "json" => Format::Json,
-        _ => return Err(Failure::usage(format!("--log-format {format:?} is none of text, color, json"))),
+        _ => {
+            return Err(Failure::usage(format!(
+                "--log-format {format:?} is none of text, color, json"
+            )));
+        }
     };
     Ok(Voice { format, level })
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::*;
-    use crate::cli::ExecutorCli;
+    use crate::cli::{self, Verb};
 
     fn settings(line: &str) -> Result<BuildSettings, Failure> {
         let words = std::iter::once("executor").chain(line.split_whitespace());
-        let args = ExecutorCli::try_parse_from(words).map_err(Failure::usage)?.args;
+        let words: Vec<_> = words.map(std::ffi::OsString::from).collect();
+        let args = match cli::parse(&words).map_err(Failure::usage)? {
+            Verb::Executor(args) => *args,
+            Verb::Build(_) => panic!("a program called executor has no verbs"),
+        };
         let environment = Environment::from([("HOME", "/root"), ("VERSION", "9")]);
         BuildSettings::of_executor(args, &environment, |path| path == Path::new("here/Dockerfile"))
     }

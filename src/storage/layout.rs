@@ -85,8 +85,7 @@ impl LayoutStorage {
             return Err(StorageError::NotALayout { directory: self.directory.clone(), reason });
         }
         fs_err::create_dir_all(self.directory.join("blobs/sha256")).map_err(failed)?;
-        let index =
-            Index { schema_version: 2, manifests: Vec::new(), unknown: BTreeMap::new() };
+        let index = Index { schema_version: 2, manifests: Vec::new(), unknown: BTreeMap::new() };
         self.replace("index.json", &index_bytes(&index)).map_err(failed)?;
         self.replace("oci-layout", VERSION.as_bytes()).map_err(failed)
     }
@@ -175,7 +174,12 @@ impl LayoutStorage {
             .map_err(|source| self.failed("write to", source))
     }
 
-    fn name_manifest(&self, tag: &str, media_type: &str, bytes: &[u8]) -> Result<Digest, StorageError> {
+    fn name_manifest(
+        &self,
+        tag: &str,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Result<Digest, StorageError> {
         let digest = self.write_blob(bytes)?;
         let failed = |source| self.failed("write to", source);
         let lock = fs_err::OpenOptions::new()

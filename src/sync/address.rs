@@ -22,7 +22,9 @@ pub enum AddressError {
     #[error("synchronization {0:?} is not available yet; this release has :local and none")]
     NotAvailable(String),
     /// Not an address.
-    #[error("synchronization {0:?} is none of :local, none, kubernetes://NAMESPACE, http(s)://HOST")]
+    #[error(
+        "synchronization {0:?} is none of :local, none, kubernetes://NAMESPACE, http(s)://HOST"
+    )]
     Unknown(String),
 }
 

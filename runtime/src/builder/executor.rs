@@ -47,12 +47,11 @@ pub trait Executor: fmt::Debug + Send + Sync {
     /// When the sink fails or the tree cannot be read.
     fn changes(&self, step: &StepSpec, sink: &mut dyn EntrySink) -> Result<ChangeStats, Error>;
 
-    /// Moves the changes of a step, after [`Executor::changes`], to the new layer directory `dest`
-    /// on the same file system.
+    /// Renames a layer directory, whoever owns it.
     ///
     /// # Errors
-    /// When the rename fails.
-    fn keep(&self, step: &StepSpec, dest: &Path) -> Result<(), Error>;
+    /// When the rename fails, as between file systems.
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), Error>;
 
     /// Removes a tree, whoever owns what in it.
     ///

@@ -127,9 +127,8 @@ impl Executor for Overlay {
         }
     }
 
-    fn keep(&self, step: &StepSpec, dest: &Path) -> Result<(), Error> {
-        let from = absolute(&scratch::upper(&step.scratch))?;
-        self.enter(&Order::Move { from, to: absolute(dest)? })?.done()
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
+        self.enter(&Order::Move { from: absolute(from)?, to: absolute(to)? })?.done()
     }
 
     fn remove(&self, path: &Path) -> Result<(), Error> {

@@ -25,7 +25,10 @@ pub fn probe(work_root: &Path) -> Capabilities {
     found
         .entry(key)
         .or_insert_with_key(|work_root| {
-            probe_with(Path::new(OWN_EXECUTABLE), work_root).unwrap_or_else(|_| nothing())
+            probe_with(Path::new(OWN_EXECUTABLE), work_root).unwrap_or_else(|error| Capabilities {
+                diagnosis: Some(error.to_string()),
+                ..nothing()
+            })
         })
         .clone()
 }
@@ -41,8 +44,9 @@ pub(super) fn probe_with(program: &Path, work_root: &Path) -> Result<Capabilitie
             process.reply()?
         }
         // Only the own id can be mapped, which init does by itself.
-        Err(Error::IdMap { .. }) => {
+        Err(Error::IdMap { reason }) => {
             caps.map = Map::One;
+            caps.diagnosis = Some(reason);
             process.reply()?
         }
         Ok(Err(reply)) => reply,

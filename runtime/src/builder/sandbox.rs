@@ -110,7 +110,7 @@ impl Sandbox {
         self.executor()?.run(step, output, interrupt)
     }
 
-    /// Emits what a step changed, ordered by path (bytewise); a directory's own entry is followed
+    /// Emits what a step changed, ordered by the names of its path (each bytewise); a directory's own entry is followed
     /// by its [`crate::entry::Kind::Opaque`]. The entry of the root itself is not emitted.
     ///
     /// The upper directory is made equal to what is emitted: times lose their fraction of a
@@ -128,7 +128,16 @@ impl Sandbox {
     /// # Errors
     /// When the rename fails, as between file systems.
     pub fn keep(&self, step: &StepSpec, dest: &Path) -> Result<(), Error> {
-        self.executor()?.keep(step, dest)
+        self.rename(&scratch::upper(&step.scratch), dest)
+    }
+
+    /// Renames a layer directory. A builder that is not root may own the directory and still not
+    /// be allowed to move it, when its mode (which is the image's) is read-only.
+    ///
+    /// # Errors
+    /// When the rename fails, as between file systems.
+    pub fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
+        self.executor()?.rename(from, to)
     }
 
     /// The directory that holds the changes of a step.

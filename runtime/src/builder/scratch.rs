@@ -115,18 +115,14 @@ fn take(lock: &File, path: &Path) -> bool {
     flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok() && same() == Some(true)
 }
 
-/// Makes the work directory when missing, and plain when it is ours.
+/// Makes the work directory when missing. One that exists stays as it is, for it may be the
+/// volume's own or shared; what is made in it is plain all the same.
 pub(super) fn make_work_root(path: &Path) -> Result<PathBuf, Error> {
     let path = std::path::absolute(path).map_err(Error::io("resolve", path))?;
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
     }
-    match fs::create_dir(&path) {
-        Ok(()) => make_exact(&path)?,
-        // A volume's own directory may not be ours to change; what is made in it will be plain.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => drop(make_exact(&path)),
-        Err(error) => return Err(Error::io("create", path)(error)),
-    }
+    make_plain(&path)?;
     Ok(path)
 }
 

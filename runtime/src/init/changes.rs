@@ -1,7 +1,7 @@
 //! Reads the upper directory of an overlay as the entries of a layer.
 //!
-//! Format of the upper directory: overlayfs.rst with `userxattr`. Order: by path, bytewise; so a
-//! directory's children come at the place of `NAME/`, which may be after `NAME.txt` or `NAME-1`.
+//! Format of the upper directory: overlayfs.rst with `userxattr`. Order: by the names of a path,
+//! each compared bytewise; so a directory's children follow it at once, before `NAME-1`.
 //!
 //! On the way the directory is made equal to what is emitted, so that it can serve as a lower one:
 //! times become whole seconds and are clamped, sockets and access control lists are removed.
@@ -16,13 +16,13 @@ use std::path::{Path, PathBuf};
 use std::vec;
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, Stat, fremovexattr, major, minor, open, openat,
+    AtFlags, Dir, FileType, Mode, OFlags, Stat, fremovexattr, fstat, major, minor, open, openat,
     readlinkat, statat, unlinkat, utimensat,
 };
 
 use super::lowers::{Layers, Seen, is_whiteout};
 use super::metadata::{self, OPAQUE, STAND_IN, Xattrs, is_acl, times};
-use super::tree::{directory_flags, join};
+use super::tree::{directory_flags, inherit, join};
 use crate::entry::{Entry, EntrySink, Kind};
 use crate::step::ChangeStats;
 use crate::wire::{Failure, OrFail as _};
@@ -44,7 +44,10 @@ pub(super) fn emit(
     };
     let root = open(upper, directory_flags(), Mode::empty())
         .or_fail(|| format!("cannot open {}", upper.display()))?;
-    walk.all(root).or_fail(|| {
+    let walked = root.try_clone().and_then(|root| walk.all(root));
+    // The root's own entry is not emitted, so it stays what it was.
+    let walked = walked.and_then(|()| inherit(root.as_fd(), &walk.lowers.look(b"")?));
+    walked.or_fail(|| {
         let path = String::from_utf8_lossy(&walk.path);
         format!("cannot read the change of {path:?} in {}", upper.display())
     })?;
@@ -64,7 +67,7 @@ struct Walk<'a> {
 
 struct Link {
     first: Vec<u8>,
-    left: u64,
+    left: usize,
 }
 
 /// A directory on the way down.
@@ -72,39 +75,41 @@ struct Level {
     items: vec::IntoIter<Item>,
     path: Vec<u8>,
     name: Vec<u8>,
+    /// What was emitted; removing a socket changes the directory's own time.
+    mtime: i64,
 }
 
-/// One thing to do in a directory, in the order of `key`.
+/// One thing to do in a directory, in the order of the fields.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Item {
-    /// The name, with a slash for going into it.
-    key: Vec<u8>,
+    name: Vec<u8>,
+    /// Go into the directory, after it was emitted itself.
+    enter: bool,
 }
 
 impl Walk<'_> {
     fn all(&mut self, root: OwnedFd) -> io::Result<()> {
         let mut here = root;
-        let mut levels = vec![Level { items: list(&here)?, path: Vec::new(), name: Vec::new() }];
+        let items = list(&here)?;
+        let mut levels = vec![Level { items, path: Vec::new(), name: Vec::new(), mtime: 0 }];
         while let Some(level) = levels.last_mut() {
             let Some(item) = level.items.next() else {
                 let done = levels.pop().expect("the loop saw a level");
                 if !levels.is_empty() {
                     here = openat(&here, "..", directory_flags(), Mode::empty())?;
-                    self.settle(here.as_fd(), &done.name)?;
+                    settle(here.as_fd(), &done.name, done.mtime)?;
                 }
                 continue;
             };
-            match item.key.strip_suffix(b"/") {
-                None => {
-                    self.path = join(&level.path, &item.key);
-                    self.object(here.as_fd(), &item.key)?;
-                }
-                Some(name) => {
-                    here = openat(&here, name, directory_flags(), Mode::empty())?;
-                    let path = join(&level.path, name);
-                    let items = list(&here)?;
-                    levels.push(Level { items, path, name: name.to_vec() });
-                }
+            if item.enter {
+                here = openat(&here, &item.name, directory_flags(), Mode::empty())?;
+                let path = join(&level.path, &item.name);
+                let mtime = self.clamped(&fstat(&here)?);
+                let items = list(&here)?;
+                levels.push(Level { items, path, name: item.name, mtime });
+            } else {
+                self.path = join(&level.path, &item.name);
+                self.object(here.as_fd(), &item.name)?;
             }
         }
         Ok(())
@@ -138,7 +143,7 @@ impl Walk<'_> {
                 self.send(&self.entry(kind, &stat, Xattrs::new()), None)?;
             }
         }
-        self.settle(dir, name)
+        settle(dir, name, self.clamped(&stat))
     }
 
     fn directory(&mut self, dir: BorrowedFd<'_>, name: &[u8], stat: &Stat) -> io::Result<()> {
@@ -170,7 +175,9 @@ impl Walk<'_> {
     fn earlier_name(&mut self, stat: &Stat) -> Option<Vec<u8>> {
         let key = (stat.st_dev, stat.st_ino);
         let Some(link) = self.links.get_mut(&key) else {
-            let link = Link { first: self.path.clone(), left: stat.st_nlink - 1 };
+            // The field's type differs between architectures.
+            let names = usize::try_from(stat.st_nlink).expect("no file has that many names");
+            let link = Link { first: self.path.clone(), left: names - 1 };
             self.links.insert(key, link);
             return None;
         };
@@ -216,16 +223,15 @@ impl Walk<'_> {
     fn clamped(&self, stat: &Stat) -> i64 {
         self.clamp_mtime.map_or(stat.st_mtime, |latest| stat.st_mtime.min(latest))
     }
+}
 
-    /// Gives what was emitted the time that it was emitted with.
-    fn settle(&self, dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
-        let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let mtime = self.clamped(&stat);
-        if (stat.st_mtime, stat.st_mtime_nsec) != (mtime, 0) {
-            utimensat(dir, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)?;
-        }
-        Ok(())
+/// Gives what was emitted the time that it was emitted with.
+fn settle(dir: BorrowedFd<'_>, name: &[u8], mtime: i64) -> io::Result<()> {
+    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if (stat.st_mtime, stat.st_mtime_nsec) != (mtime, 0) {
+        utimensat(dir, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)?;
     }
+    Ok(())
 }
 
 /// What a name that is no file, directory or socket is.
@@ -272,9 +278,9 @@ fn list(dir: &OwnedFd) -> io::Result<vec::IntoIter<Item>> {
             file_type => file_type == FileType::Directory,
         };
         if is_directory {
-            items.push(Item { key: [name, b"/"].concat() });
+            items.push(Item { name: name.to_vec(), enter: true });
         }
-        items.push(Item { key: name.to_vec() });
+        items.push(Item { name: name.to_vec(), enter: false });
     }
     items.sort_unstable();
     Ok(items.into_iter())

@@ -1,6 +1,5 @@
 //! Init's side of the conversation: one order in, one reply out, exit.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _};
 use std::os::unix::net::UnixStream;
@@ -109,9 +108,4 @@ fn carry_out(order: Order, builder: &mut Builder) -> Result<Reply, Failure> {
 fn move_directory(from: &Path, to: &Path) -> Result<(), Failure> {
     std::fs::rename(from, to)
         .or_fail(|| format!("cannot rename {} to {}", from.display(), to.display()))
-}
-
-/// Opens `/dev/null` for what would otherwise be the socket.
-pub(super) fn null() -> io::Result<File> {
-    File::options().read(true).write(true).open("/dev/null")
 }

@@ -19,7 +19,6 @@ use rustix::process::set_parent_process_death_signal;
 use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::account::Account;
-use super::conversation::null;
 use super::{landlock, namespace, privileges, seccomp};
 use crate::wire::{Failure, OrFail as _, Reply, RunOrder};
 
@@ -109,7 +108,7 @@ fn change_account(account: &Account) -> Result<(), Failure> {
 
 /// Standard input is empty; the output pipes belong to the step's user, who may open them by name.
 fn set_up_files(account: &Account) -> Result<(), Failure> {
-    let null = null().or_fail(|| "cannot open /dev/null".into())?;
+    let null = File::open("/dev/null").or_fail(|| "cannot open /dev/null".into())?;
     nix::unistd::dup2_stdin(&null).or_fail(|| "cannot replace standard input".into())?;
     let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
     for pipe in [io::stdout().as_fd(), io::stderr().as_fd()] {

@@ -62,6 +62,7 @@ fn attempt(mechanism: Mechanism, run: impl FnOnce() -> io::Result<()>) -> (u8, u
 /// Runs `mechanism` with mounts of its own.
 fn apart(mechanism: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     namespace::unshare(UnshareFlags::NEWNS)?;
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
     mechanism()
 }
 
@@ -85,9 +86,7 @@ fn enter(builder: &mut Builder) -> io::Result<()> {
         write("/proc/self/uid_map", &format!("0 {uid} 1"))?;
         write("/proc/self/gid_map", &format!("0 {gid} 1"))?;
     }
-    namespace::become_root()?;
-    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
-    Ok(())
+    namespace::become_root()
 }
 
 fn write(path: &str, text: &str) -> io::Result<()> {

@@ -56,8 +56,11 @@ impl Tree {
     pub(super) fn create(dest: &Path, lowers: Vec<std::path::PathBuf>) -> io::Result<Self> {
         mkdirat(CWD, dest, Mode::RWXU)?;
         let root = open(dest, directory_flags(), Mode::empty())?;
+        // In a volume with a group this directory has that group now, and where the group is not
+        // mapped, nothing but this may be done to it.
+        fchown(&root, None, Some(Gid::ROOT))?;
         let below = Layers::from_bottom(lowers);
-        inherit(root.as_fd(), below.look(b"")?)?;
+        inherit(root.as_fd(), &below.look(b"")?)?;
         Ok(Self { root, layers: below.under(dest), current: None })
     }
 
@@ -142,7 +145,7 @@ impl Tree {
         }
         mkdirat(&place.fd, name, Mode::RWXU)?;
         let fd = openat(&place.fd, name, directory_flags(), Mode::empty())?;
-        inherit(fd.as_fd(), below)?;
+        inherit(fd.as_fd(), &below)?;
         if whiteout {
             metadata::set(fd.as_fd(), OPAQUE.as_bytes(), b"y")?;
         }
@@ -188,8 +191,8 @@ impl Place {
     }
 }
 
-/// Gives a new directory what the merged view has in its place.
-fn inherit(fd: BorrowedFd<'_>, below: Seen) -> io::Result<()> {
+/// Gives a directory what the merged view of the layers below has in its place.
+pub(super) fn inherit(fd: BorrowedFd<'_>, below: &Seen) -> io::Result<()> {
     match below {
         Seen::Directory(path) => {
             copy_directory(open(path, directory_flags(), Mode::empty())?.as_fd(), fd)

@@ -14,17 +14,15 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, fchmod, fchown, open};
-use rustix::fs::{Gid, Uid};
+use rustix::fs::{CWD, FileType, Mode, open};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, mount_move, unmount,
 };
 use rustix::process::{chdir, chroot, pivot_root};
 
 use super::lowers::{Layers, Seen};
-use super::metadata::copy_directory;
 use super::private_files::{self, PrivateFile};
-use super::tree::directory_flags;
+use super::tree::{directory_flags, inherit};
 use super::{UPPER, devices, privileges};
 use crate::wire::{Failure, FailureKind, OrFail as _, RunOrder};
 
@@ -168,14 +166,7 @@ fn make_directory(path: &Path, like: &Seen) -> io::Result<()> {
 }
 
 fn exact(path: &Path, like: &Seen) -> io::Result<()> {
-    let fd = open(path, directory_flags(), Mode::empty())?;
-    if let Seen::Directory(like) = like {
-        let like = open(like, directory_flags(), Mode::empty())?;
-        return copy_directory(like.as_fd(), fd.as_fd());
-    }
-    // A volume with a group passes its group and setgid on to everything made in it.
-    fchown(&fd, Some(Uid::ROOT), Some(Gid::ROOT))?;
-    Ok(fchmod(&fd, Mode::from_raw_mode(0o755))?)
+    inherit(open(path, directory_flags(), Mode::empty())?.as_fd(), like)
 }
 
 /// Exchanges the root for the overlay, which is in `root`, and lets the old one go.

@@ -2,6 +2,7 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
+use std::time::{Duration, SystemTime};
 
 use super::*;
 
@@ -59,10 +60,16 @@ fn the_first_name_of_a_hard_link_carries_the_content() {
 #[test]
 fn a_socket_is_skipped_and_removed() {
     let work = tempfile::tempdir().unwrap();
-    drop(UnixListener::bind(work.path().join("socket")).unwrap());
+    let dir = work.path().join("dir");
+    fs::create_dir(&dir).unwrap();
+    drop(UnixListener::bind(dir.join("socket")).unwrap());
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+    fs::File::open(&dir).unwrap().set_modified(long_ago).unwrap();
     let (lines, stats) = emitted(work.path(), &[], None);
-    assert_eq!((lines.len(), stats.skipped_sockets, stats.reusable), (0, 1, true));
-    assert!(!work.path().join("socket").exists());
+    assert_eq!((stats.skipped_sockets, stats.reusable), (1, true));
+    assert_eq!(lines, ["dir/"]);
+    assert!(!dir.join("socket").exists());
+    assert_eq!(fs::metadata(&dir).unwrap().modified().unwrap(), long_ago);
 }
 
 #[test]

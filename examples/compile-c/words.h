@@ -1,0 +1,3 @@
+/* How the words of a greeting are joined. */
+#define SEPARATOR " "
+#define END "!\n"

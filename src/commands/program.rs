@@ -1,0 +1,83 @@
+//! The program as a whole: arguments to settings, one build, signals, the exit code.
+
+use std::ffi::OsString;
+
+use crate::blocking::Interrupt;
+use crate::cli::{self, Verb};
+use crate::failure::{Failure, Kind};
+use crate::output::{Event, Level, Voice, log_libraries};
+use crate::settings::{BuildSettings, Door, Environment};
+
+/// Runs the program with these arguments (the program's name first) and returns its exit code.
+///
+/// A program called `executor` behaves as `longshore executor`.
+pub fn run(arguments: Vec<OsString>) -> u8 {
+    let settings = match settings(arguments) {
+        Ok(settings) => settings,
+        Err(code) => return code,
+    };
+    if settings.voice.level == Level::Debug {
+        log_libraries();
+    }
+    let (voice, door) = (settings.voice, settings.door);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(until_signal(settings)),
+        Err(error) => Err(Failure::new(Kind::Bug, error)),
+    };
+    outcome.map_or_else(|failure| fail(voice, door, &failure), |()| 0)
+}
+
+fn settings(arguments: Vec<OsString>) -> Result<BuildSettings, u8> {
+    let door = if cli::is_executor(&arguments) { Door::Executor } else { Door::Build };
+    let verb = cli::parse(&arguments).map_err(|refusal| {
+        refusal.print();
+        if refusal.is_error() { exit_code(door, Kind::Usage) } else { 0 }
+    })?;
+    let environment = Environment::read();
+    let settings = match verb {
+        Verb::Build(args) => BuildSettings::of_build(*args, &environment),
+        Verb::Executor(args) => {
+            BuildSettings::of_executor(*args, &environment, |path| path.exists())
+        }
+    };
+    settings.map_err(|failure| fail(Voice::default(), door, &failure))
+}
+
+/// Builds until done or told to end; then what runs is stopped, and waited for.
+async fn until_signal(settings: BuildSettings) -> Result<(), Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).map_err(|error| Failure::new(Kind::Bug, error));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupted = listen(SignalKind::interrupt())?;
+    let interrupt = Interrupt::default();
+    let build = super::build::build(settings, interrupt.clone());
+    tokio::pin!(build);
+    let number = tokio::select! {
+        outcome = &mut build => return outcome,
+        _ = terminate.recv() => 15,
+        _ = interrupted.recv() => 2,
+    };
+    interrupt.set();
+    match build.await {
+        Ok(()) => Ok(()),
+        Err(_) => Err(Failure::new(
+            Kind::Signal(number),
+            anyhow::anyhow!("the build was ended by signal {number}"),
+        )),
+    }
+}
+
+fn fail(voice: Voice, door: Door, failure: &Failure) -> u8 {
+    let exit_code = exit_code(door, failure.kind);
+    let hints = failure.hints.clone();
+    voice.say(&Event::Failed { message: failure.message(), hints, exit_code });
+    exit_code
+}
+
+const fn exit_code(door: Door, kind: Kind) -> u8 {
+    match door {
+        Door::Build => kind.exit_code(),
+        Door::Executor => kind.executor_exit_code(),
+    }
+}

@@ -1,0 +1,459 @@
+//! What longshore says when it cannot do what it is asked: the exit code and the whole text on
+//! standard error, with what differs from run to run replaced.
+//!
+//! A mismatch prints the real text ready to be pasted. All cases of a table are tried before the
+//! test fails.
+
+use crate::support::command::{Outcome, Run};
+use crate::support::fake_registry::{answering, deserted_address};
+use crate::support::normal::Normal;
+use crate::support::{Access, Registry, Sandbox, base, longshore, longshore_on_tmpfs};
+
+/// A build that must fail.
+struct Case {
+    /// What is wrong.
+    name: &'static str,
+    /// The Dockerfile, where `BASE` stands for a busybox; none when empty.
+    dockerfile: &'static str,
+    /// Arguments after the context.
+    arguments: &'static [&'static str],
+    /// The exit code.
+    code: i32,
+    /// Standard error, normalised.
+    stderr: &'static str,
+}
+
+const BUILD_FILES: &[Case] = &[
+    Case {
+        name: "no Dockerfile",
+        dockerfile: "",
+        arguments: &[],
+        code: 10,
+        stderr: r#"error: there is no Dockerfile context/Dockerfile
+hint: give the directory of a Dockerfile or longshore.yaml, or the Dockerfile with -f
+"#,
+    },
+    Case {
+        name: "a Dockerfile elsewhere that is not there",
+        dockerfile: "FROM scratch\n",
+        arguments: &["-f", "other/Dockerfile"],
+        code: 10,
+        stderr: r#"error: there is no Dockerfile other/Dockerfile
+hint: -f is relative to the working directory, not to the context
+"#,
+    },
+    Case {
+        name: "an unfinished list of words",
+        dockerfile: "FROM scratch\nCOPY file\n",
+        arguments: &[],
+        code: 10,
+        stderr: r#"error: COPY requires at least two arguments
+ --> context/Dockerfile:2:1
+  |
+2 | COPY file
+  | ^^^^
+  |
+  = help: the last argument is the destination
+"#,
+    },
+    Case {
+        name: "an unknown instruction",
+        dockerfile: "FROM scratch\nCOPPY file /\n",
+        arguments: &[],
+        code: 10,
+        stderr: r#"error: unknown instruction: COPPY
+ --> context/Dockerfile:2:1
+  |
+2 | COPPY file /
+  | ^^^^^
+  |
+  = help: did you mean COPY?
+"#,
+    },
+    Case {
+        name: "an unknown flag of an instruction",
+        dockerfile: "FROM scratch\nCOPY --chwon=1 file /\n",
+        arguments: &[],
+        code: 10,
+        stderr: r#"error: unknown flag: --chwon
+ --> context/Dockerfile:2:6
+  |
+2 | COPY --chwon=1 file /
+  |      ^^^^^^^^^
+  |
+  = help: did you mean --chown?
+"#,
+    },
+    Case {
+        name: "a COPY source that matches nothing",
+        dockerfile: "FROM scratch\nCOPY file /\nCOPY missing/*.txt /\n",
+        arguments: &[],
+        code: 10,
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+error: no file of the build context matches missing/*.txt
+ --> context/Dockerfile:3:6
+  |
+3 | COPY missing/*.txt /
+  |      ^^^^^^^^^^^^^
+"#,
+    },
+    Case {
+        name: "a COPY source that is ignored",
+        dockerfile: "FROM scratch\nCOPY hidden /\n",
+        arguments: &[],
+        code: 10,
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+error: "hidden" is not in the build context
+ --> context/Dockerfile:2:6
+  |
+2 | COPY hidden /
+  |      ^^^^^^
+  |
+  = help: context/.dockerignore:1 excludes it (hidden)
+"#,
+    },
+    Case {
+        name: "an unknown stage",
+        dockerfile: "FROM scratch AS one\nCOPY --from=two /a /\n",
+        arguments: &["--registry-mirror", "DESERTED", "--skip-default-registry-fallback"],
+        code: 21,
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+error: 127.0.0.1:1 cannot be reached for the pull from 127.0.0.1:1/library/two
+  caused by: error sending request
+  caused by: client error (Connect)
+  caused by: tcp connect error
+  caused by: Connection refused (os error 111)
+hint: is the name right, and the registry up? --insecure-registry HOST speaks plain HTTP
+"#,
+    },
+    Case {
+        name: "an unknown target",
+        dockerfile: "FROM scratch AS one\nCOPY file /\n",
+        arguments: &["--target", "two"],
+        code: 10,
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+error: there is no stage "two" to build
+ --> context/Dockerfile:1:1
+  |
+1 | FROM scratch AS one
+  | ^^^^^^^^^^^^^^^^^^^
+  |
+  = help: the stages are: one
+"#,
+    },
+    Case {
+        name: "stages in a circle",
+        dockerfile: "FROM scratch AS one\nCOPY --from=two /a /\n\
+                     FROM scratch AS two\nCOPY --from=one /a /\n",
+        arguments: &[],
+        code: 10,
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+error: the stages need each other: two -> one -> two
+ --> context/Dockerfile:3:1
+  |
+3 | FROM scratch AS two
+  | ^^^^^^^^^^^^^^^^^^^
+"#,
+    },
+    Case {
+        name: "several faults at once",
+        dockerfile: "FROM scratch\nCOPPY a /\nEXPOSE nothing\nUSER\n",
+        arguments: &[],
+        code: 10,
+        stderr: r#"error: unknown instruction: COPPY
+ --> context/Dockerfile:2:1
+  |
+2 | COPPY a /
+  | ^^^^^
+  |
+  = help: did you mean COPY?
+
+error: invalid port "nothing" in EXPOSE: a port is a number from 0 to 65535
+ --> context/Dockerfile:3:8
+  |
+3 | EXPOSE nothing
+  |        ^^^^^^^
+  |
+  = help: write PORT or FIRST-LAST, with /tcp, /udp or /sctp behind it
+
+error: USER requires exactly one argument
+ --> context/Dockerfile:4:1
+  |
+4 | USER
+  | ^^^^
+"#,
+    },
+];
+
+const COMMAND_LINES: &[Case] = &[
+    Case {
+        name: "an unknown flag",
+        dockerfile: "FROM scratch\nCOPY file /\n",
+        arguments: &["--tags", "v1"],
+        code: 2,
+        stderr: r#"error: unexpected argument '--tags' found
+
+  tip: a similar argument exists: '--tag'
+
+Usage: longshore build --project <NAME> --insecure-registry <HOST[:PORT]> --tag <REF> <CONTEXT>
+
+For more information, try '--help'.
+"#,
+    },
+    Case {
+        name: "a repository with a tag",
+        dockerfile: "FROM scratch\nCOPY file /\n",
+        arguments: &["--repo", "example.org/app:v1"],
+        code: 2,
+        stderr: r#"error: "example.org/app:v1" is not an image reference: a repository has no tag or digest
+"#,
+    },
+    Case {
+        name: "a tag that is none",
+        dockerfile: "FROM scratch\nCOPY file /\n",
+        arguments: &["--tag", "not a tag"],
+        code: 2,
+        stderr: r#"error: --tag "not a tag" is neither a tag (letters, digits, '_', '.', '-', at most 128) nor a reference
+"#,
+    },
+    Case {
+        name: "a build argument without a name",
+        dockerfile: "FROM scratch\nCOPY file /\n",
+        arguments: &["--build-arg", "=value"],
+        code: 2,
+        stderr: r#"error: --build-arg "=value" has no name before the =
+"#,
+    },
+];
+
+const COMMANDS: &[Case] = &[
+    Case {
+        name: "a RUN that exits 3",
+        dockerfile: "FROM BASE\nRUN (echo first; echo last) >&2; exit 3\n",
+        arguments: &[],
+        code: 30,
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+[image 1] RUN (echo first; echo last) >&2; exit 3 (rung [RUNG])
+[image 1] | first
+[image 1] | last
+error: RUN (echo first; echo last) >&2; exit 3 failed with exit code 3
+  | first
+  | last
+"#,
+    },
+    Case {
+        name: "a RUN that is killed",
+        dockerfile: "FROM BASE\nRUN kill -9 $$\n",
+        arguments: &[],
+        code: 30,
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+[image 1] RUN kill -9 $$ (rung [RUNG])
+error: RUN kill -9 $$ failed with exit code 137
+"#,
+    },
+    Case {
+        name: "a RUN of a program that is not there",
+        dockerfile: "FROM BASE\nRUN [\"/no/such/program\"]\n",
+        arguments: &[],
+        code: 30,
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+[image 1] RUN ["/no/such/program"] (rung [RUNG])
+[image 1] | cannot run /no/such/program: no such file
+error: RUN ["/no/such/program"] failed with exit code 127
+  | cannot run /no/such/program: no such file
+"#,
+    },
+    Case {
+        name: "a base image that is not there",
+        dockerfile: "FROM BASE-missing\nCOPY file /\n",
+        arguments: &[],
+        code: 22,
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+error: [REGISTRY]/busybox-missing:latest was not found (asked [REGISTRY]/busybox-missing)
+hint: are name and tag right, and is it the right registry?
+"#,
+    },
+];
+
+#[test]
+fn faults_of_the_build_file_are_named() {
+    check_all(BUILD_FILES);
+}
+
+#[test]
+fn faults_of_the_command_line_are_named() {
+    check_all(COMMAND_LINES);
+}
+
+#[test]
+fn failed_commands_and_missing_bases_are_named() {
+    check_all(COMMANDS);
+}
+
+#[test]
+fn a_wrong_password_is_named_but_not_shown() {
+    let bench = Bench::new(Access::Password);
+    let docker = bench.sandbox.path("docker");
+    bench.registry.write_docker_config(&docker, "wrong-secret");
+    let case = Case {
+        name: "a wrong password",
+        dockerfile: "FROM BASE\nCOPY file /\n",
+        arguments: &[],
+        code: 20,
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+error: [REGISTRY] refused the pull from [REGISTRY]/busybox with the credentials from [SANDBOX]/docker/config.json ([REGISTRY]): authentication required
+hint: credentials are read from $DOCKER_CONFIG/config.json, or ~/.docker/config.json
+"#,
+    };
+    let outcome =
+        bench.build(&case, longshore(&bench.sandbox)).env("DOCKER_CONFIG", docker).outcome();
+    assert!(!outcome.stderr.contains("wrong-secret"), "{}", outcome.report());
+    let wrong = bench.mismatch(&case, &outcome, |normal| normal);
+    assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
+}
+
+#[test]
+fn registries_that_do_not_answer_as_registries_are_named() {
+    let answers = [
+        (
+            "nobody",
+            deserted_address(),
+            21,
+            r#"longshore 0.1.0: stages in [ADDRESS]/app, synchronization :local
+error: [ADDRESS] cannot be reached for the push to [ADDRESS]/app
+  caused by: error sending request
+  caused by: client error (Connect)
+  caused by: tcp connect error
+  caused by: Connection refused (os error 111)
+hint: is the name right, and the registry up? --insecure-registry HOST speaks plain HTTP
+"#,
+        ),
+        (
+            "garbage",
+            answering("220 mail.example.org ESMTP\r\n"),
+            21,
+            r#"longshore 0.1.0: stages in [ADDRESS]/app, synchronization :local
+error: [ADDRESS] cannot be reached for the push to [ADDRESS]/app
+  caused by: error sending request
+  caused by: client error (Connect)
+  caused by: received corrupt message of type InvalidContentType
+hint: is the name right, and the registry up? --insecure-registry HOST speaks plain HTTP
+"#,
+        ),
+        (
+            "a page",
+            answering("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>"),
+            21,
+            r#"longshore 0.1.0: stages in [ADDRESS]/app, synchronization :local
+error: [ADDRESS]/v2/app/manifests/at-[STAGE] answered status 200 with something that is no manifest; is this a container registry?
+hint: what answers there may not be a container registry, or a proxy is in between
+"#,
+        ),
+    ];
+    let mut wrong = String::new();
+    for (name, address, code, stderr) in answers {
+        let bench = Bench::new(Access::Plain);
+        let case =
+            Case { name, dockerfile: "FROM scratch\nCOPY file /\n", arguments: &[], code, stderr };
+        let repository = format!("{address}/app");
+        let run = bench.build(&case, longshore(&bench.sandbox));
+        let outcome = run.args(["--insecure-registry", &address, "--repo", &repository]).outcome();
+        let named = |normal: Normal| normal.literal(&address, "[ADDRESS]");
+        wrong.extend(bench.mismatch(&case, &outcome, named));
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn work_directories_without_room_or_right_are_named() {
+    let cases = [
+        (
+            "full",
+            "size=400k",
+            50,
+            r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+[image 1] RUN true (rung [RUNG])
+error: [SANDBOX]/work/blobs/sha256/[HEX]: file cannot be read or written
+  caused by: No space left on device (os error 28)
+hint: --work-dir names a directory with more room
+"#,
+        ),
+        (
+            "read-only",
+            "ro",
+            50,
+            r#"error: cannot use the work directory [SANDBOX]/work
+  caused by: failed to create directory `[SANDBOX]/work/blobs/sha256`: Read-only file system (os error 30)
+hint: name a directory that can be written with --work-dir; in a pod, one on an emptyDir volume
+"#,
+        ),
+    ];
+    let mut wrong = String::new();
+    for (name, options, code, stderr) in cases {
+        let bench = Bench::new(Access::Plain);
+        let dockerfile = "FROM BASE\nRUN true\n";
+        let case = Case { name, dockerfile, arguments: &[], code, stderr };
+        let outcome = bench.build(&case, longshore_on_tmpfs(&bench.sandbox, options)).outcome();
+        wrong.extend(bench.mismatch(&case, &outcome, |normal| normal));
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+struct Bench {
+    sandbox: Sandbox,
+    registry: Registry,
+    base: String,
+}
+
+impl Bench {
+    fn new(access: Access) -> Self {
+        let sandbox = Sandbox::new();
+        let registry = Registry::start(&sandbox, access);
+        let base = registry.push(&sandbox, &base::busybox(), "busybox");
+        sandbox.write("context/file", "content\n");
+        sandbox.write("context/hidden", "content\n");
+        sandbox.write("context/.dockerignore", "hidden\n");
+        Self { sandbox, registry, base }
+    }
+
+    /// The build of `case` by `program`, without a repository unless the caller adds one.
+    fn build(&self, case: &Case, program: Run) -> Run {
+        let dockerfile = self.sandbox.path("context/Dockerfile");
+        if case.dockerfile.is_empty() {
+            // The case before has left one.
+            let _ = fs_err::remove_file(&dockerfile);
+        } else {
+            let text = case.dockerfile.replace("BASE", &self.base);
+            self.sandbox.write(&dockerfile, text);
+        }
+        program
+            .args(["build", "context", "--project", "bad"])
+            .args(["--insecure-registry", self.registry.address()])
+            .args(case.arguments.iter().map(|word| word.replace("DESERTED", "127.0.0.1:1")))
+    }
+
+    fn mismatch(
+        &self,
+        case: &Case,
+        outcome: &Outcome,
+        more: impl FnOnce(Normal) -> Normal,
+    ) -> Option<String> {
+        let normal = more(Normal::new(&self.sandbox).registry(&self.registry));
+        let stderr = normal.apply(&outcome.stderr);
+        if outcome.code == case.code && stderr == case.stderr {
+            return None;
+        }
+        let (name, wanted, got) = (case.name, case.code, outcome.code);
+        Some(format!("{name}: code {got}, expected {wanted}; stderr: r#\"{stderr}\"#,\n"))
+    }
+}
+
+fn check_all(cases: &[Case]) {
+    let bench = Bench::new(Access::Plain);
+    let mut wrong = String::new();
+    for case in cases {
+        let outcome = bench.build(case, longshore(&bench.sandbox)).outcome();
+        wrong.extend(bench.mismatch(case, &outcome, |normal| normal));
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}

@@ -1,0 +1,155 @@
+//! What must be equal between two builders' images, and the one table of what need not be.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use crate::support::Image;
+use crate::support::flat::{Kind, Tree};
+
+/// A difference that is known, and why it is none.
+struct Known {
+    what: What,
+    #[expect(dead_code, reason = "the reason is for the reader of the table")]
+    reason: &'static str,
+}
+
+/// What a [`Known`] difference is about.
+enum What {
+    /// Labels whose names begin so.
+    Label(&'static str),
+    /// A path, and whatever lies below it, that only buildah has.
+    OnlyInOracle(&'static str),
+    /// A field of the configuration whose absence means this value.
+    Default(&'static str, &'static str),
+    /// Attributes whose names begin so.
+    Xattr(&'static str),
+}
+
+const KNOWN: &[Known] = &[
+    Known { what: What::Label("io.buildah."), reason: "buildah signs its images with its version" },
+    Known {
+        what: What::OnlyInOracle("volume-"),
+        reason: "buildah makes the directories that VOLUME names; BuildKit leaves that to the node",
+    },
+    Known {
+        what: What::OnlyInOracle("etc/hostname"),
+        reason: "an empty file where buildah mounts the node's own during RUN",
+    },
+    Known {
+        what: What::Default("WorkingDir", "/"),
+        reason: "BuildKit writes the default down for images from scratch, buildah does not",
+    },
+    Known { what: What::OnlyInOracle("etc/hosts"), reason: "as etc/hostname" },
+    Known { what: What::OnlyInOracle("etc/resolv.conf"), reason: "as etc/hostname" },
+    Known {
+        what: What::Xattr("user.overlay."),
+        reason: "bookkeeping of the file system that a builder works on",
+    },
+];
+
+/// The fields of `config` that are compared. `created`, `history`, `author` and the layers' number
+/// are not: one builder makes one layer where the other makes one for each instruction, and times
+/// differ by nature. Times of files are tested by `reproducible.rs`.
+const FIELDS: &[&str] = &[
+    "Cmd",
+    "Entrypoint",
+    "Env",
+    "ExposedPorts",
+    "Healthcheck",
+    "Labels",
+    "OnBuild",
+    "Shell",
+    "StopSignal",
+    "User",
+    "Volumes",
+    "WorkingDir",
+];
+
+/// Returns every difference between the oracle's image and ours, as lines of text.
+pub(crate) fn differences(oracle: &Image, ours: &Image) -> Vec<String> {
+    let mut lines = Vec::new();
+    for field in ["architecture", "os"] {
+        push_unless_equal(&mut lines, field, &oracle.config[field], &ours.config[field]);
+    }
+    for field in FIELDS {
+        let [theirs, own] = [oracle, ours].map(|image| {
+            let value = normal(&image.config["config"][*field]);
+            if KNOWN.iter().any(|known| known.is_default(field, &value)) {
+                Value::Null
+            } else {
+                value
+            }
+        });
+        push_unless_equal(&mut lines, field, &theirs, &own);
+    }
+    compare_trees(&mut lines, &oracle.tree(), &ours.tree());
+    lines
+}
+
+fn compare_trees(lines: &mut Vec<String>, oracle: &Tree, ours: &Tree) {
+    let paths: BTreeSet<&str> = oracle.iter().chain(ours.iter()).map(|(path, _)| path).collect();
+    for path in paths {
+        let is_extra = ours.get(path).is_none() && KNOWN.iter().any(|known| known.allows(path));
+        if is_extra {
+            continue;
+        }
+        let describe = |tree: &Tree| {
+            let Some(node) = tree.get(path) else { return "absent".to_owned() };
+            let mut node = node.clone();
+            if matches!(node.kind, Kind::Symlink(_)) {
+                // Links have no mode on Linux; what archives say there means nothing.
+                node.mode = 0o777;
+            }
+            node.xattrs.retain(|name, _| !KNOWN.iter().any(|known| known.drops_xattr(name)));
+            let names = tree.names_of(path);
+            let names = if names.len() > 1 { format!(" names {names:?}") } else { String::new() };
+            format!("{node}{names}")
+        };
+        let (theirs, own) = (describe(oracle), describe(ours));
+        if theirs != own {
+            lines.push(format!("/{path}\n  oracle: {theirs}\n  ours:   {own}"));
+        }
+    }
+}
+
+fn push_unless_equal(lines: &mut Vec<String>, field: &str, oracle: &Value, ours: &Value) {
+    if oracle != ours {
+        lines.push(format!("{field}\n  oracle: {oracle}\n  ours:   {ours}"));
+    }
+}
+
+/// Absent, null and empty mean the same; labels lose what is known.
+fn normal(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept: Map<String, Value> = map
+                .iter()
+                .filter(|(name, _)| !KNOWN.iter().any(|known| known.drops_label(name)))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect();
+            if kept.is_empty() { Value::Null } else { Value::Object(kept) }
+        }
+        Value::Array(list) if list.is_empty() => Value::Null,
+        Value::String(text) if text.is_empty() => Value::Null,
+        other => other.clone(),
+    }
+}
+
+impl Known {
+    fn allows(&self, path: &str) -> bool {
+        matches!(self.what, What::OnlyInOracle(start) if path.starts_with(start))
+    }
+
+    fn is_default(&self, field: &str, value: &Value) -> bool {
+        matches!(self.what, What::Default(name, default) if name == field && value == default)
+    }
+
+    fn drops_label(&self, name: &str) -> bool {
+        matches!(self.what, What::Label(start) if name.starts_with(start))
+    }
+
+    fn drops_xattr(&self, name: &str) -> bool {
+        matches!(self.what, What::Xattr(start) if name.starts_with(start))
+    }
+}

@@ -1,0 +1,49 @@
+//! The program under test.
+
+use super::command::{Outcome, Run};
+use super::sandbox::Sandbox;
+
+/// Where cargo has put the program.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_longshore");
+
+/// `longshore` with nothing but the sandbox around it.
+pub(crate) fn longshore(sandbox: &Sandbox) -> Run {
+    with_homes(sandbox, Run::new(PROGRAM))
+}
+
+/// `longshore executor`, which is kaniko's command line.
+pub(crate) fn executor(sandbox: &Sandbox) -> Run {
+    longshore(sandbox).arg("executor")
+}
+
+/// `longshore` with a tmpfs of its own as work directory, mounted with `options`.
+pub(crate) fn longshore_on_tmpfs(sandbox: &Sandbox, options: &str) -> Run {
+    let script = r#"mount -t tmpfs -o "$1" tmpfs "$2" && shift 2 && exec "$@""#;
+    let mut unshare = Run::new("unshare").arg("--mount");
+    if !is_root() {
+        unshare = unshare.args(["--user", "--map-root-user"]);
+    }
+    let run = unshare.args(["sh", "-c", script, "sh", options]);
+    with_homes(sandbox, run.arg(sandbox.path("work")).arg(PROGRAM))
+}
+
+/// True when the tests run as root.
+pub(crate) fn is_root() -> bool {
+    Run::new("id").arg("-u").succeed().trim() == "0"
+}
+
+/// Returns the pinned reference that `longshore build` prints last:
+/// `NAME: REFERENCE@sha256:DIGEST`.
+pub(crate) fn built_reference(outcome: &Outcome) -> String {
+    let last = outcome.stdout.lines().last().unwrap_or_default();
+    let (_, reference) = last.split_once(": ").unwrap_or_default();
+    assert!(reference.contains("@sha256:"), "no reference at the end\n{}", outcome.report());
+    reference.to_owned()
+}
+
+fn with_homes(sandbox: &Sandbox, run: Run) -> Run {
+    sandbox
+        .at_home(run)
+        .env("LONGSHORE_HOME", sandbox.path("state"))
+        .env("LONGSHORE_WORK_DIR", sandbox.path("work"))
+}
