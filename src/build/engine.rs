@@ -1,9 +1,10 @@
 //! The engine: everything a build shares, and the recursion through its stages.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use longshore_runtime::{Choice, Sandbox};
@@ -17,7 +18,7 @@ use super::run;
 use super::work_dir::{BuildDir, WorkDir};
 use crate::blocking::{Interrupt, blocking};
 use crate::layer::{Compression, LayerBlob};
-use crate::model::Platform;
+use crate::model::{Digest, Platform};
 use crate::output::{Bytes, Event, Outcome, Voice};
 use crate::plan::{CopySource, Parent, Plan, StageId, Step};
 use crate::registry::Registry;
@@ -70,6 +71,8 @@ pub(super) struct Shared {
     sandbox: OnceCell<Arc<Sandbox>>,
     cells: Vec<OnceCell<Arc<Built>>>,
     permits: Semaphore,
+    /// Layers that this build knows to be in a storage, by its place.
+    pub(super) present: Mutex<BTreeSet<(String, Digest)>>,
 }
 
 /// The surroundings of a build.
@@ -112,6 +115,7 @@ impl Engine {
             sandbox,
             cells,
             permits,
+            present: Mutex::default(),
         }))
     }
 

@@ -13,7 +13,7 @@ use crate::image::{ImageConfig, ImageFormat, Manifest, parse_manifest};
 use crate::model::{StageName, pointer_tag};
 use crate::output::{Event, Outcome};
 use crate::plan::{Parent, StageId, StageSpec};
-use crate::storage::{Layer, StageStorage, Storage, StorageError};
+use crate::storage::{Layer, Origin, StageStorage, Storage, StorageError};
 use crate::sync::Locks;
 
 /// Configs above this are not read (bytes).
@@ -104,17 +104,25 @@ pub(super) async fn publish(
     })
 }
 
-/// Makes a layer present in `storage`: without its bytes if possible, else by sending them.
+/// Makes a layer present in `storage`: without its bytes if possible, else by sending them. Every
+/// stage names the layers below it too, so what this build found or put there is not asked again.
 pub(super) async fn store_layer(
     shared: &Shared,
     storage: &Storage,
     layer: &Layer,
 ) -> Result<(), BuildError> {
-    if storage.adopt(layer).await? {
+    let key = (storage.place(), layer.digest);
+    if shared.present.lock().expect("no holder of this lock panics").contains(&key) {
         return Ok(());
     }
-    let file = shared.layers.file(layer).await?;
-    Ok(storage.put_layer(layer, &file).await?)
+    // A layer made here can only be there already, which putting it finds out as well.
+    let elsewhere = matches!(layer.origin, Origin::Registry(_));
+    if !(elsewhere && storage.adopt(layer).await?) {
+        let file = shared.layers.file(layer).await?;
+        storage.put_layer(layer, &file).await?;
+    }
+    shared.present.lock().expect("no holder of this lock panics").insert(key);
+    Ok(())
 }
 
 /// The image that a stage is stored as: runnable, with bookkeeping labels.

@@ -47,7 +47,7 @@ pub(super) fn read(settings: &BuildSettings) -> Outcome<Inputs> {
         let path = settings.context.clone();
         return Err(ContextError::NotADirectory { path }.into());
     }
-    let mut warnings = Vec::new();
+    let mut reader = Reader { settings, contexts: BTreeMap::new(), warnings: Vec::new() };
     let Some((project, file)) = project_file(settings)? else {
         if !settings.images.is_empty() {
             let place = settings.context.display();
@@ -60,8 +60,8 @@ pub(super) fn read(settings: &BuildSettings) -> Outcome<Inputs> {
             context: settings.context.clone(),
         };
         let args = settings.build_args.clone();
-        let image = image(settings, place, settings.target.clone(), args, &mut warnings)?;
-        return Ok(Inputs { project: None, images: vec![image], warnings });
+        let image = reader.image(place, settings.target.clone(), args)?;
+        return Ok(Inputs { project: None, images: vec![image], warnings: reader.warnings });
     };
     let mut images = Vec::new();
     for spec in chosen(&project, &file, &settings.images)? {
@@ -73,9 +73,9 @@ pub(super) fn read(settings: &BuildSettings) -> Outcome<Inputs> {
         let target = settings.target.clone().or_else(|| spec.target.clone());
         let mut args = spec.args.clone();
         args.extend(settings.build_args.clone());
-        images.push(image(settings, place, target, args, &mut warnings)?);
+        images.push(reader.image(place, target, args)?);
     }
-    Ok(Inputs { project: project.project, images, warnings })
+    Ok(Inputs { project: project.project, images, warnings: reader.warnings })
 }
 
 /// Where an image's inputs are.
@@ -113,36 +113,56 @@ fn chosen<'a>(
     names.iter().map(find).collect()
 }
 
-fn image(
-    settings: &BuildSettings,
-    place: Place,
-    target: Option<String>,
-    build_args: BTreeMap<String, String>,
-    warnings: &mut Vec<String>,
-) -> Outcome<ImageInputs> {
-    let name = place.dockerfile.display().to_string();
-    let text = dockerfile_text(settings, &place)?;
-    let dockerfile = Arc::new(dockerfile::parse(&name, &text)?);
-    let (ignore, _) = context::load_ignore_rules(&place.context, &place.dockerfile)?;
-    let executor = settings.door == Door::Executor;
-    let options = ContextOptions {
-        ignore,
-        repository: match settings.worktree {
-            true => RepositoryUse::Worktree,
-            false => RepositoryUse::Revision("HEAD".to_owned()),
-        },
-        git_directory: if executor { GitDirectory::Keep } else { GitDirectory::Drop },
-        ..ContextOptions::default()
-    };
-    let context: Arc<dyn ContextSource> = context::open(&place.context, options)?.into();
-    if executor && context.has_git_dir() {
-        warnings.push(
-            ".git is part of the context, as with kaniko: a COPY that takes it is never found in \
-             the cache; exclude it in .dockerignore"
-                .to_owned(),
-        );
+/// Reads the inputs of one image after the other.
+struct Reader<'a> {
+    settings: &'a BuildSettings,
+    /// By directory and ignore file: images that have both in common share the context, which is
+    /// then listed once for all of them.
+    contexts: BTreeMap<(PathBuf, Option<PathBuf>), Arc<dyn ContextSource>>,
+    warnings: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn image(
+        &mut self,
+        place: Place,
+        target: Option<String>,
+        build_args: BTreeMap<String, String>,
+    ) -> Outcome<ImageInputs> {
+        let name = place.dockerfile.display().to_string();
+        let text = dockerfile_text(self.settings, &place)?;
+        let dockerfile = Arc::new(dockerfile::parse(&name, &text)?);
+        let context = self.context(&place)?;
+        Ok(ImageInputs { name: place.name, dockerfile, context, target, build_args })
     }
-    Ok(ImageInputs { name: place.name, dockerfile, context, target, build_args })
+
+    fn context(&mut self, place: &Place) -> Outcome<Arc<dyn ContextSource>> {
+        let (ignore, file) = context::load_ignore_rules(&place.context, &place.dockerfile)?;
+        let key = (place.context.clone(), file);
+        if let Some(context) = self.contexts.get(&key) {
+            return Ok(Arc::clone(context));
+        }
+        let executor = self.settings.door == Door::Executor;
+        let options = ContextOptions {
+            ignore,
+            repository: match self.settings.worktree {
+                true => RepositoryUse::Worktree,
+                false => RepositoryUse::Revision("HEAD".to_owned()),
+            },
+            git_directory: if executor { GitDirectory::Keep } else { GitDirectory::Drop },
+            ..ContextOptions::default()
+        };
+        let context: Arc<dyn ContextSource> = context::open(&place.context, options)?.into();
+        if executor && context.has_git_dir() {
+            self.warnings.push(
+                ".git is part of the context, as with kaniko: a COPY that takes it is never found \
+                 in the cache; exclude it in .dockerignore"
+                    .to_owned(),
+            );
+        }
+        self.contexts.insert(key, Arc::clone(&context));
+        Ok(context)
+    }
 }
 
 fn dockerfile_text(settings: &BuildSettings, place: &Place) -> Outcome<String> {

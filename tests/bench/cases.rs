@@ -1,0 +1,164 @@
+//! The cases; each makes its input, runs the builders several times and prints its rows.
+
+use std::path::PathBuf;
+
+use crate::fixture::{LONGSHORE, Texture, commit, dockerfile, write_file};
+use crate::measure::{Cost, Table, measure, run};
+use crate::registry::Registry;
+
+/// Where a case works.
+pub(crate) struct Place<'a> {
+    /// The case.
+    pub(crate) name: &'static str,
+    /// Its own directory.
+    pub(crate) directory: PathBuf,
+    /// The registry that every case uses.
+    pub(crate) registry: &'a Registry,
+}
+
+/// A case by its name.
+pub(crate) type Case = (&'static str, fn(&Place<'_>));
+
+/// All cases, in the order they are run.
+pub(crate) const CASES: &[Case] = &[
+    ("noop-20000-files", noop),
+    ("run-20-steps", run_steps),
+    ("copy-300MB", copy_mixed),
+    ("copy-1GiB", copy_large),
+    ("copy-one-512MiB-file", copy_single),
+];
+
+const MIB: u64 = 1 << 20;
+
+impl Place<'_> {
+    fn repository(&self) -> PathBuf {
+        let path = self.directory.join("repository");
+        fs_err::create_dir_all(&path).expect("the place of a case is writable");
+        path
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.join(name).to_str().expect("temporary paths are text").to_owned()
+    }
+
+    /// One build into the repository and work directory called `name`.
+    fn build(&self, name: &str, flags: &[&str]) -> Cost {
+        let repo = format!("{}/{}-{name}", self.registry.host, self.name.to_lowercase());
+        let (work, home) = (self.path(&format!("work-{name}")), self.path("home"));
+        let common = ["--repo", &repo, "--work-dir", &work, "--log-quiet"];
+        let home = format!("LONGSHORE_HOME={home}");
+        let words = [&["env", &home, LONGSHORE, "build"], &common[..], flags].concat();
+        measure(&self.repository(), &words)
+    }
+
+    /// Builds from nothing, each time into a storage and a work directory of its own.
+    fn cold(&self, runs: usize) -> Vec<Cost> {
+        let once = |number: usize| {
+            let cost = self.build(&format!("cold{number}"), &[]);
+            let work = self.path(&format!("work-cold{number}"));
+            fs_err::remove_dir_all(work).expect("a work directory can be removed");
+            cost
+        };
+        (0..runs).map(once).collect()
+    }
+
+    /// The same by buildah, pushing what it built; `None` where it is not installed.
+    fn buildah(&self, runs: usize) -> Option<Vec<Cost>> {
+        let installed = std::path::Path::new("/usr/bin/buildah").exists();
+        installed.then(|| (0..runs).map(|number| self.buildah_once(number)).collect())
+    }
+
+    fn buildah_once(&self, number: usize) -> Cost {
+        let (root, runroot) = (self.path("buildah-root"), self.path("buildah-run"));
+        let store = ["buildah", "--root", &root, "--runroot", &runroot, "--storage-driver", "vfs"];
+        let plain = "--tls-verify=false";
+        let place = self.repository();
+        let target = format!("docker://{}/buildah-{number}", self.registry.host);
+        let bud = ["bud", "-q", "--layers", "--isolation", "chroot", plain, "-t", "out", "."];
+        let built = measure(&place, &[&store, &bud[..]].concat());
+        let pushed =
+            measure(&place, &[&store, &["push", "-q", plain, "out", &target][..]].concat());
+        run(&place, &["rm", "-rf", &root, &runroot]);
+        Cost {
+            wall: built.wall + pushed.wall,
+            cpu: built.cpu + pushed.cpu,
+            rss: built.rss.max(pushed.rss),
+        }
+    }
+
+    /// Prints the rows of a cold build and of its peer.
+    fn compare(&self, runs: usize) {
+        let ours = Table::row(self.name, &self.cold(runs));
+        let Some(costs) = self.buildah(runs) else { return };
+        let theirs = Table::row(&format!("{}, buildah", self.name), &costs);
+        println!(
+            "  {}: {:.2} of buildah's time, {:.2} of its CPU seconds",
+            self.name,
+            ours.0 / theirs.0,
+            ours.1 / theirs.1
+        );
+    }
+}
+
+/// Two images of a repository with many files, when everything is published already.
+fn noop(place: &Place<'_>) {
+    let repository = place.repository();
+    for number in 0..20_000_u64 {
+        let directory = repository.join(format!("package{}/part{}", number % 20, number % 200));
+        fs_err::create_dir_all(&directory).expect("the repository is writable");
+        let path = directory.join(format!("file{number}.rs"));
+        write_file(&path, 500 + number % 3000, Texture::Text, number);
+    }
+    let lines = |part: &str| dockerfile(place.registry, [format!("COPY {part} /src/")]);
+    let project = "project: bench\nimages:\n- {name: all, dockerfile: all.Dockerfile}\n\
+                   - {name: part, dockerfile: part.Dockerfile}\n";
+    let files = [
+        ("all.Dockerfile", lines(".")),
+        ("part.Dockerfile", lines("package1")),
+        ("longshore.yaml", project.to_owned()),
+    ];
+    commit(&repository, &files);
+    place.build("again", &[]);
+    let before = place.registry.requests();
+    let worktree: Vec<Cost> = (0..7).map(|_| place.build("again", &[])).collect();
+    let requests = (place.registry.requests() - before) / worktree.len();
+    Table::row(place.name, &worktree);
+    println!("  {}: {requests} requests a build", place.name);
+    let committed: Vec<Cost> = (0..7).map(|_| place.build("again", &["--no-worktree"])).collect();
+    Table::row(&format!("{}, --no-worktree", place.name), &committed);
+}
+
+/// Twenty small RUN steps.
+fn run_steps(place: &Place<'_>) {
+    let step = |number| format!("RUN echo {number} > /file{number} && mkdir /directory{number}");
+    let files = [("Dockerfile", dockerfile(place.registry, (0..20).map(step)))];
+    commit(&place.repository(), &files);
+    place.compare(3);
+}
+
+fn copy(place: &Place<'_>, files: u64, size: u64, runs: usize) {
+    let repository = place.repository();
+    fs_err::create_dir(repository.join("data")).expect("the repository is new");
+    for number in 0..files {
+        let texture = if number % 2 == 0 { Texture::Text } else { Texture::Noise };
+        write_file(&repository.join(format!("data/file{number}")), size, texture, number + 1);
+    }
+    let text = dockerfile(place.registry, ["COPY data /data".to_owned()]);
+    commit(&repository, &[("Dockerfile", text)]);
+    place.compare(runs);
+}
+
+/// Many files, half of them incompressible.
+fn copy_mixed(place: &Place<'_>) {
+    copy(place, 300, 1_000_000, 3);
+}
+
+/// The same, larger: memory must not follow.
+fn copy_large(place: &Place<'_>) {
+    copy(place, 1024, MIB, 1);
+}
+
+/// One file, larger than any buffer should be.
+fn copy_single(place: &Place<'_>) {
+    copy(place, 1, 512 * MIB, 1);
+}
