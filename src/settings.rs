@@ -51,8 +51,8 @@ pub enum Target {
     Reference(Reference),
     /// An OCI layout directory.
     Layout(PathBuf),
-    /// A tar for `docker load`.
-    Archive(PathBuf),
+    /// A tar for `docker load`, which names the image by these references.
+    Archive(PathBuf, Vec<Reference>),
 }
 
 /// Files that are written once an image is published.

@@ -81,8 +81,9 @@ pub(super) async fn destinations(
     let mut destinations = Vec::new();
     for target in &settings.targets {
         let (storage, tag) = match target {
-            Target::Archive(path) => {
-                let (path, names) = (path.clone(), names(settings));
+            Target::Archive(path, references) => {
+                let names = references.iter().map(ToString::to_string).collect();
+                let path = path.clone();
                 destinations.push(Destination::Archive { path, names });
                 continue;
             }
@@ -103,15 +104,6 @@ pub(super) async fn destinations(
         destinations.push(Destination::Tag { storage, tag });
     }
     Ok(destinations)
-}
-
-/// The references an archive names the image by.
-fn names(settings: &BuildSettings) -> Vec<String> {
-    let name = |target: &Target| match target {
-        Target::Reference(reference) => Some(reference.to_string()),
-        _ => None,
-    };
-    settings.targets.iter().filter_map(name).collect()
 }
 
 fn repo_storage(registry: &Registry, repo: &Repository) -> Storage {

@@ -77,10 +77,23 @@ impl<T> Lazy<T> {
     }
 }
 
-/// An entry, and whether it exists without anything below it.
+/// An entry, and when it is part of the context.
 struct Found {
     entry: ContextEntry,
-    stands_alone: bool,
+    presence: Presence,
+}
+
+/// When something that was found is part of the context.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// Always.
+    Always,
+    /// When anything is below it, excluded or not: git knows no empty directories.
+    Filled,
+    /// When an entry is below it: an excluded directory with an exception in it.
+    Parent,
+    /// Never, but what it lies in is not empty.
+    Never,
 }
 
 /// What all threads of a walk write to.
@@ -147,7 +160,7 @@ impl Walk<'_> {
             return Ok(self.directory(path, &metadata, excluded));
         }
         if excluded {
-            return Ok(Visit::nothing(WalkState::Continue));
+            return Ok(self.excluded(path, &metadata, WalkState::Continue));
         }
         if metadata.is_symlink() {
             return self.link(path, &metadata).map(Visit::entry);
@@ -165,7 +178,7 @@ impl Walk<'_> {
 
     fn directory(&self, path: &[u8], metadata: &Metadata, excluded: bool) -> Visit {
         if excluded && !self.ignore.may_match_below(path) {
-            return Visit::nothing(WalkState::Skip);
+            return self.excluded(path, metadata, WalkState::Skip);
         }
         let tracking = self.tracker.map(|ask| ask(path, metadata));
         if let Some(Tracking::Submodule { commit }) = tracking
@@ -174,7 +187,7 @@ impl Walk<'_> {
             let mut entry = self.entry(path, EntryKind::Submodule, metadata);
             entry.object = commit;
             return Visit {
-                found: (!excluded).then_some(Found { entry, stands_alone: true }),
+                found: (!excluded).then_some(Found { entry, presence: Presence::Always }),
                 note: None,
                 state: WalkState::Skip,
             };
@@ -184,8 +197,21 @@ impl Walk<'_> {
             Some(_) => 0o755,
             None => metadata.mode() & 0o7777,
         };
-        let stands_alone = self.tracker.is_none() && !excluded;
-        Visit { found: Some(Found { entry, stands_alone }), note: None, state: WalkState::Continue }
+        let presence = match (excluded, self.tracker) {
+            (true, _) => Presence::Parent,
+            (false, Some(_)) => Presence::Filled,
+            (false, None) => Presence::Always,
+        };
+        Visit { found: Some(Found { entry, presence }), note: None, state: WalkState::Continue }
+    }
+
+    /// What the rules leave out still fills the directory that it lies in.
+    fn excluded(&self, path: &[u8], metadata: &Metadata, state: WalkState) -> Visit {
+        let found = self.tracker.map(|_| {
+            let entry = self.entry(path, EntryKind::Directory, metadata);
+            Found { entry, presence: Presence::Never }
+        });
+        Visit { found, note: None, state }
     }
 
     fn link(&self, path: &[u8], metadata: &Metadata) -> Result<ContextEntry, ContextError> {
@@ -242,7 +268,7 @@ impl Visit {
     }
 
     fn entry(entry: ContextEntry) -> Self {
-        let found = Some(Found { entry, stands_alone: true });
+        let found = Some(Found { entry, presence: Presence::Always });
         Self { found, note: None, state: WalkState::Continue }
     }
 }
@@ -254,14 +280,26 @@ pub(super) fn by_components(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
     a.iter().map(order).cmp(b.iter().map(order))
 }
 
-/// Sorts what was found, and leaves out directories that hold nothing and do not stand alone.
+/// Sorts what was found, and leaves out what is not part of the context.
 fn arrange(mut found: Vec<Found>, mut notes: Vec<String>) -> Listing {
     found.sort_unstable_by(|a, b| by_components(&a.entry.path, &b.entry.path));
     let mut entries: Vec<ContextEntry> = Vec::with_capacity(found.len());
-    for Found { entry, stands_alone } in found.into_iter().rev() {
-        let holds = |last: &ContextEntry| is_below(&last.path, &entry.path);
-        if stands_alone || entries.last().is_some_and(holds) {
+    // What was left out last; from the end, a directory's content comes right before it.
+    let mut left_out: Option<Vec<u8>> = None;
+    for Found { entry, presence } in found.into_iter().rev() {
+        let is_parent = entries.last().is_some_and(|last| is_below(&last.path, &entry.path));
+        let is_filled =
+            is_parent || left_out.as_ref().is_some_and(|path| is_below(path, &entry.path));
+        let is_present = match presence {
+            Presence::Always => true,
+            Presence::Filled => is_filled,
+            Presence::Parent => is_parent,
+            Presence::Never => false,
+        };
+        if is_present {
             entries.push(entry);
+        } else if presence == Presence::Never || is_filled {
+            left_out = Some(entry.path);
         }
     }
     entries.reverse();
@@ -269,13 +307,22 @@ fn arrange(mut found: Vec<Found>, mut notes: Vec<String>) -> Listing {
     Listing { entries, notes }
 }
 
-/// Builds a listing from the entries of a commit, which come in git's order.
-pub(super) fn arrange_tree(entries: Vec<ContextEntry>) -> Listing {
-    let found = entries
-        .into_iter()
-        .map(|entry| Found { stands_alone: !entry.is_directory(), entry })
-        .collect();
-    arrange(found, Vec::new())
+/// Builds a listing from the entries of a commit, which come in git's order; `is_excluded` tells
+/// what the rules leave out.
+pub(super) fn arrange_tree(
+    entries: Vec<ContextEntry>,
+    is_excluded: impl Fn(&[u8]) -> bool,
+) -> Listing {
+    let found = entries.into_iter().map(|entry| {
+        let presence = match (is_excluded(&entry.path), entry.is_directory()) {
+            // A tree of git is never empty.
+            (false, _) => Presence::Always,
+            (true, true) => Presence::Parent,
+            (true, false) => Presence::Never,
+        };
+        Found { entry, presence }
+    });
+    arrange(found.collect(), Vec::new())
 }
 
 fn special_kind(metadata: &Metadata) -> &'static str {

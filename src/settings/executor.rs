@@ -118,10 +118,10 @@ fn targets(args: &ExecutorArgs, environment: &Environment) -> Result<Vec<Target>
     let references = references(&args.destination)?;
     let mut targets = Vec::new();
     if !no_push {
-        targets.extend(references.into_iter().map(Target::Reference));
+        targets.extend(references.iter().cloned().map(Target::Reference));
     }
     targets.extend(args.oci_layout_path.clone().map(Target::Layout));
-    targets.extend(args.tar_path.clone().map(Target::Archive));
+    targets.extend(args.tar_path.clone().map(|path| Target::Archive(path, references)));
     Ok(targets)
 }
 

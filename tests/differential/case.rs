@@ -86,6 +86,17 @@ pub(crate) struct Bases {
 }
 
 impl Case {
+    /// Whether `fits_git` is still true of it: parts may have been left out.
+    pub(crate) fn is_sound(&self) -> bool {
+        let is_filled = |directory: &Entry| {
+            let below = format!("{}/", directory.path);
+            self.entries.iter().any(|entry| entry.path.starts_with(&below))
+        };
+        let mut directories =
+            self.entries.iter().filter(|entry| matches!(entry.kind, Kind::Directory(_)));
+        !self.fits_git || directories.all(is_filled)
+    }
+
     /// The Dockerfile's text.
     pub(crate) fn dockerfile(&self, bases: &Bases) -> String {
         let mut text = String::new();

@@ -45,7 +45,7 @@ impl RevisionContext {
                     EntryKind::Directory | EntryKind::Submodule => {}
                 }
             }
-            Ok(arrange_tree(entries))
+            Ok(arrange_tree(entries, |path| ignore.is_excluded(path)))
         })
     }
 }

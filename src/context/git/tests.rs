@@ -211,6 +211,24 @@ fn what_does_not_belong_to_the_content_keeps_the_checksum() {
 }
 
 #[test]
+fn a_directory_whose_files_are_all_excluded_stays() {
+    let fixture = Fixture::new();
+    fixture.write("out/kept/file", "1\n");
+    fixture.write("gone/file", "1\n");
+    fixture.commit();
+    fs_err::create_dir(fixture.root.join("empty")).unwrap();
+    let rules = b"out/*/*\ngone\n";
+    for repository in [RepositoryUse::Worktree, RepositoryUse::Revision("HEAD".to_owned())] {
+        let ignore = IgnoreRules::parse(".dockerignore", rules).unwrap();
+        let options = ContextOptions { ignore, repository, ..ContextOptions::default() };
+        let context = open(&fixture.root, options).unwrap();
+        let directories = context.entries().unwrap().iter().filter(|entry| entry.is_directory());
+        let paths: Vec<&[u8]> = directories.map(|entry| entry.path.as_slice()).collect();
+        assert_eq!(paths, [b"out".as_slice(), b"out/kept", b"src"]);
+    }
+}
+
+#[test]
 fn untracked_files_keep_their_permissions_and_git_its_modes() {
     let fixture = Fixture::new();
     fixture.write("new", "x");
