@@ -209,8 +209,14 @@ impl Times {
     /// The time of a file of the context whose own time is `own` (only outside of git), or of a
     /// directory made on the way.
     pub fn of_context(&self, own: Option<i64>) -> i64 {
-        let time = self.epoch.or(self.commit).or(own).unwrap_or(self.now);
-        time.clamp(EARLIEST, self.now.max(EARLIEST))
+        match self.epoch {
+            // Asked for, so the same on every day, also one before it.
+            Some(epoch) => epoch.max(EARLIEST),
+            None => {
+                let time = self.commit.or(own).unwrap_or(self.now);
+                time.clamp(EARLIEST, self.now.max(EARLIEST))
+            }
+        }
     }
 
     /// When the image counts as made.
@@ -264,5 +270,29 @@ impl fmt::Debug for CopySource {
                 f.debug_struct("Image").field("from", from).field("sources", sources).finish()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_get_the_epoch_else_the_commits_time_else_their_own() {
+        let now = 1_800_000_000;
+        let times = |epoch, commit| Times { epoch, commit, now };
+        for (times, own, time) in [
+            (times(Some(1_600_000_000), Some(1_700_000_000)), Some(5), 1_600_000_000),
+            (times(Some(1_900_000_000), None), None, 1_900_000_000),
+            (times(Some(0), None), None, EARLIEST),
+            (times(None, Some(1_700_000_000)), Some(5), 1_700_000_000),
+            (times(None, Some(1_900_000_000)), None, now),
+            (times(None, None), Some(1_500_000_000), 1_500_000_000),
+            (times(None, None), Some(5), EARLIEST),
+            (times(None, None), None, now),
+        ] {
+            assert_eq!(times.of_context(own), time, "{times:?} {own:?}");
+        }
+        assert_eq!(times(Some(0), Some(1)).created(), 0);
     }
 }
