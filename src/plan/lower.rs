@@ -10,17 +10,17 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::digest::{self, Common};
-use super::graph::{Graph, ImageSource, Source, stage_name};
+use super::graph::{Graph, ImageSource, Source};
 use super::metadata;
 use super::scope::{Given, Scope};
 use super::stage::{
-    BaseId, CopyKind, CopySource, CopyStep, HistoryStep, ImagePlan, Parent, Place, Plan, RunStep,
-    StageId, StageSpec, Step, Times, WorkdirStep,
+    BaseId, HistoryStep, ImagePlan, Parent, Place, Plan, RunStep, StageId, StageSpec, Step, Times,
+    WorkdirStep,
 };
-use crate::context::{ContextError, ContextSource, SelectError, Wildcards, select};
+use crate::context::{ContextError, ContextSource};
 use crate::dockerfile::{
     ArgDeclaration, Command, Dockerfile, ExpandError, Instruction, InstructionKind, ParseError,
-    Span, Spanned, expand, octal_mode, parse_trigger, remote_source,
+    Span, Spanned, expand, parse_trigger,
 };
 use crate::image::ImageConfig;
 use crate::model::Platform;
@@ -108,34 +108,34 @@ pub(super) struct Cursor {
     pub(super) cmd_is_own: bool,
 }
 
-struct Lowering<'a> {
-    plan: &'a mut Plan,
-    bases: &'a BTreeMap<ImageSource, BaseId>,
-    request: &'a ImageRequest,
-    done: BTreeMap<usize, Cursor>,
+pub(super) struct Lowering<'a> {
+    pub(super) plan: &'a mut Plan,
+    pub(super) bases: &'a BTreeMap<ImageSource, BaseId>,
+    pub(super) request: &'a ImageRequest,
+    pub(super) done: BTreeMap<usize, Cursor>,
     /// The stages that are being lowered, each needed by the one before it.
-    open: Vec<usize>,
-    count: usize,
+    pub(super) open: Vec<usize>,
+    pub(super) count: usize,
 }
 
 /// An instruction and where errors about it point; triggers of a base point at the FROM.
-struct Line<'a> {
-    instruction: &'a Instruction,
-    at: Option<Span>,
+pub(super) struct Line<'a> {
+    pub(super) instruction: &'a Instruction,
+    pub(super) at: Option<Span>,
 }
 
 impl Line<'_> {
-    fn span(&self) -> Span {
+    pub(super) fn span(&self) -> Span {
         self.at.unwrap_or(self.instruction.span)
     }
 
-    fn word(&self, word: &Spanned<String>) -> Span {
+    pub(super) fn word(&self, word: &Spanned<String>) -> Span {
         self.at.unwrap_or(word.span)
     }
 }
 
 impl Lowering<'_> {
-    fn stage(&mut self, index: usize) -> Result<Cursor, PlanError> {
+    pub(super) fn stage(&mut self, index: usize) -> Result<Cursor, PlanError> {
         if let Some(done) = self.done.get(&index) {
             return Ok(done.clone());
         }
@@ -273,156 +273,7 @@ impl Lowering<'_> {
         Ok(Some(self.add(cursor, line, Step::Workdir(step), inputs)))
     }
 
-    fn copy(
-        &mut self,
-        index: usize,
-        cursor: &mut Cursor,
-        line: &Line<'_>,
-    ) -> Result<Option<StageId>, PlanError> {
-        let dockerfile = &self.request.dockerfile;
-        let (kind, sources, destination, chown, chmod) = match &line.instruction.kind {
-            InstructionKind::Copy(c) => {
-                (CopyKind::Copy, &c.sources, &c.destination, &c.chown, &c.chmod)
-            }
-            InstructionKind::Add(a) => {
-                (CopyKind::Add, &a.sources, &a.destination, &a.chown, &a.chmod)
-            }
-            _ => return Ok(None),
-        };
-        let from = self.request.graph.copy_source(dockerfile, index, line.instruction)?;
-        let words = self.sources(cursor, line, kind, sources)?;
-        let target = self.expand(&cursor.scope, line, destination)?;
-        let into_directory = words.len() > 1 || metadata::names_directory(&target);
-        let chown = self.expand_option(cursor, line, chown)?.filter(|owner| !owner.is_empty());
-        let chmod = self.mode(cursor, line, chmod)?;
-        let source = self.copy_source(from, line, sources, &words)?;
-        let destination = metadata::join(&metadata::workdir(&cursor.image), &target);
-        let step = CopyStep { kind, source, destination, into_directory, chown, chmod };
-        let parent = self.plan.content(cursor.top);
-        let inputs = digest::copy(self.common(cursor, &parent), self.plan, &step, &words);
-        Ok(Some(self.add(cursor, line, Step::Copy(step), inputs)))
-    }
-
-    fn copy_source(
-        &mut self,
-        from: Option<Source>,
-        line: &Line<'_>,
-        sources: &[Spanned<String>],
-        words: &[String],
-    ) -> Result<CopySource, PlanError> {
-        let from = match from {
-            None => {
-                let context = Arc::clone(&self.request.context);
-                let bytes: Vec<Vec<u8>> =
-                    words.iter().map(|word| word.clone().into_bytes()).collect();
-                let selected = select(context.entries()?, &bytes, Wildcards::default())
-                    .map_err(|error| self.nothing_matches(line, sources, words, &error))?;
-                if selected.is_empty() {
-                    let span = sources.first().map_or(line.span(), |word| line.word(word));
-                    let message =
-                        format!("no file of the build context matches {}", words.join(" "));
-                    return Err(self.request.dockerfile.error(span, message, None).into());
-                }
-                return Ok(CopySource::Context { context, selected });
-            }
-            Some(Source::Scratch) => Parent::Scratch,
-            Some(Source::Stage(stage)) => {
-                self.check_trigger(line, stage)?;
-                self.stage(stage)?.top
-            }
-            Some(Source::Image(image)) => {
-                Parent::Base(*self.bases.get(&*image).ok_or_else(|| {
-                    let message = "COPY --from an image is not supported in an ONBUILD trigger yet";
-                    self.request.dockerfile.error(line.span(), message, None)
-                })?)
-            }
-        };
-        Ok(CopySource::Image { from, sources: words.to_vec() })
-    }
-
-    /// Refuses what the graph could not know of: a stage that only a trigger of the base image
-    /// names, or one that needs the stage that runs the trigger.
-    fn check_trigger(&self, line: &Line<'_>, stage: usize) -> Result<(), ParseError> {
-        if self.request.graph.from[stage].is_some() && !self.open.contains(&stage) {
-            return Ok(());
-        }
-        let name = stage_name(&self.request.dockerfile, stage);
-        let text = &line.instruction.text;
-        let message = format!(
-            "the base image has the ONBUILD trigger {text:?}, but the stage {name} cannot be built before this one"
-        );
-        let hint = "move the stage above this FROM, and let a COPY --from refer to it".to_owned();
-        Err(self.request.dockerfile.error(line.span(), message, Some(hint)))
-    }
-
-    fn nothing_matches(
-        &self,
-        line: &Line<'_>,
-        sources: &[Spanned<String>],
-        words: &[String],
-        error: &SelectError,
-    ) -> ParseError {
-        let word = match error {
-            SelectError::NothingMatches { source_word, .. }
-            | SelectError::Pattern { source_word, .. }
-            | SelectError::DanglingLink { source_word, .. }
-            | SelectError::Links { source_word } => Some(source_word),
-            SelectError::Submodule { .. } => None,
-        };
-        let at = word.and_then(|word| words.iter().position(|known| known == word));
-        let span = at.and_then(|at| sources.get(at)).map_or(line.span(), |word| line.word(word));
-        let hint = word.and_then(|word| self.request.context.why_absent(word.as_bytes()));
-        self.request.dockerfile.error(span, error.to_string(), hint)
-    }
-
-    /// The sources of a COPY or ADD, expanded.
-    fn sources(
-        &self,
-        cursor: &Cursor,
-        line: &Line<'_>,
-        kind: CopyKind,
-        sources: &[Spanned<String>],
-    ) -> Result<Vec<String>, PlanError> {
-        let mut words = Vec::new();
-        for source in sources {
-            let word = self.expand(&cursor.scope, line, source)?;
-            if kind == CopyKind::Add && remote_source(&word).is_some() {
-                let message = format!(
-                    "ADD of {word:?}, which is not a file of the context, is not supported yet"
-                );
-                let hint = "download it in a RUN step, or put it into the context".to_owned();
-                return Err(self
-                    .request
-                    .dockerfile
-                    .error(line.word(source), message, Some(hint))
-                    .into());
-            }
-            words.push(word);
-        }
-        Ok(words)
-    }
-
-    fn mode(
-        &self,
-        cursor: &Cursor,
-        line: &Line<'_>,
-        chmod: &Option<Spanned<String>>,
-    ) -> Result<Option<u32>, PlanError> {
-        let Some(word) = chmod else { return Ok(None) };
-        let text = self.expand(&cursor.scope, line, word)?;
-        if text.is_empty() {
-            return Ok(None);
-        }
-        match octal_mode(&text) {
-            Some(mode) => Ok(Some(mode)),
-            None => {
-                let message = format!("--chmod={text} is not an octal mode such as 0755");
-                Err(self.request.dockerfile.error(line.word(word), message, None).into())
-            }
-        }
-    }
-
-    fn expand_option(
+    pub(super) fn expand_option(
         &self,
         cursor: &Cursor,
         line: &Line<'_>,
@@ -431,7 +282,7 @@ impl Lowering<'_> {
         word.as_ref().map(|word| self.expand(&cursor.scope, line, word)).transpose()
     }
 
-    fn expand(
+    pub(super) fn expand(
         &self,
         scope: &Scope,
         line: &Line<'_>,
@@ -445,12 +296,12 @@ impl Lowering<'_> {
             })
     }
 
-    fn common<'c>(&self, cursor: &'c Cursor, parent: &'c str) -> Common<'c> {
+    pub(super) fn common<'c>(&self, cursor: &'c Cursor, parent: &'c str) -> Common<'c> {
         Common { parent, platform: &cursor.platform, epoch: self.request.times.epoch }
     }
 
     /// Adds a stage, or finds the one that does the same.
-    fn add(
+    pub(super) fn add(
         &mut self,
         cursor: &mut Cursor,
         line: &Line<'_>,

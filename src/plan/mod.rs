@@ -7,6 +7,7 @@
 //! (the table is in `digest`).
 
 mod base_cache;
+mod copying;
 mod digest;
 mod graph;
 mod lower;
