@@ -11,6 +11,7 @@ mod doors;
 mod endings;
 mod executor;
 mod fixtures_work;
+mod log;
 mod noop;
 mod real_job;
 mod registries;
