@@ -6,6 +6,7 @@
 mod support;
 
 mod bad_input;
+mod committed;
 mod differential;
 mod doors;
 mod endings;
