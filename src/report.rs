@@ -44,6 +44,18 @@ pub fn report(images: &[Delivered]) -> Vec<u8> {
     bytes
 }
 
+/// Makes the directory that `path` is to lie in, so that a mistake in it shows before anything is
+/// built.
+///
+/// # Errors
+/// When it cannot be made; the error names it.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => fs_err::create_dir_all(parent),
+        _ => Ok(()),
+    }
+}
+
 /// Writes `bytes` to `path`; see the module text.
 ///
 /// # Errors

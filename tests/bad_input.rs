@@ -113,20 +113,6 @@ error: "hidden" is not in the build context
 "#,
     },
     Case {
-        name: "an unknown stage",
-        dockerfile: "FROM scratch AS one\nCOPY --from=two /a /\n",
-        arguments: &["--registry-mirror", "DESERTED", "--skip-default-registry-fallback"],
-        code: 21,
-        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
-error: 127.0.0.1:1 cannot be reached for the pull from 127.0.0.1:1/library/two
-  caused by: error sending request
-  caused by: client error (Connect)
-  caused by: tcp connect error
-  caused by: Connection refused (os error 111)
-hint: is the name right, and the registry up? --insecure-registry HOST speaks plain HTTP
-"#,
-    },
-    Case {
         name: "an unknown target",
         dockerfile: "FROM scratch AS one\nCOPY file /\n",
         arguments: &["--target", "two"],
@@ -264,6 +250,39 @@ error: RUN ["/no/such/program"] failed with exit code 127
 "#,
     },
     Case {
+        name: "an unknown stage",
+        dockerfile: "FROM BASE AS one\nFROM scratch\nCOPY --from=oen /a /\n",
+        arguments: &["--registry-mirror", "REGISTRY", "--skip-default-registry-fallback"],
+        code: 22,
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+error: docker.io/library/oen:latest was not found (asked [REGISTRY]/library/oen)
+hint: are name and tag right, and is it the right registry?
+hint: context/Dockerfile:3:6 asks for this image, for there is no stage "oen"; the stages are: one
+"#,
+    },
+    Case {
+        name: "a user that the image does not have",
+        dockerfile: "FROM BASE\nUSER somebody\nRUN true\n",
+        arguments: &[],
+        code: 10,
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+[image 1] RUN true (rung [RUNG])
+error: RUN true cannot be run as "somebody": /etc/passwd has no user somebody
+hint: add the user in a RUN step before USER, or give USER a number
+"#,
+    },
+    Case {
+        name: "a build argument that nothing takes",
+        dockerfile: "FROM BASE\nARG VERSION\nRUN exit 3\n",
+        arguments: &["--build-arg", "VERSON=1"],
+        code: 30,
+        stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+warning: no ARG takes --build-arg VERSON
+[image 1] RUN exit 3 (rung [RUNG])
+error: RUN exit 3 failed with exit code 3
+"#,
+    },
+    Case {
         name: "a base image that is not there",
         dockerfile: "FROM BASE-missing\nCOPY file /\n",
         arguments: &[],
@@ -271,6 +290,7 @@ error: RUN ["/no/such/program"] failed with exit code 127
         stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
 error: [REGISTRY]/busybox-missing:latest was not found (asked [REGISTRY]/busybox-missing)
 hint: are name and tag right, and is it the right registry?
+hint: context/Dockerfile:1:6 asks for this image
 "#,
     },
 ];
@@ -291,6 +311,97 @@ fn failed_commands_and_missing_bases_are_named() {
 }
 
 #[test]
+fn files_that_are_no_files_are_named() {
+    let bench = Bench::new(Access::Plain);
+    Run::new("mkfifo").arg(bench.sandbox.path("context/pipe")).succeed();
+    let mut wrong = String::new();
+    for (name, dockerfile, code, stderr) in [
+        (
+            "taken",
+            "FROM scratch\nCOPY pipe /\n",
+            10,
+            r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+error: "pipe" is not in the build context; there is "file"
+ --> context/Dockerfile:2:6
+  |
+2 | COPY pipe /
+  |      ^^^^
+  |
+  = help: pipe is a named pipe and is left out of the context
+"#,
+        ),
+        (
+            "beside",
+            "FROM scratch\nCOPY . /\n",
+            0,
+            r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
+warning: pipe is a named pipe and is left out of the context
+[image 1] COPY . /
+[image 1] built, [SIZE], [DURATION]
+[image] image built
+"#,
+        ),
+    ] {
+        let case = Case { name, dockerfile, arguments: &[], code, stderr };
+        let outcome = bench.build(&case, longshore(&bench.sandbox)).outcome();
+        wrong.extend(bench.mismatch(&case, &outcome, |normal| normal));
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn a_digest_file_without_a_place_is_named_before_anything_is_built() {
+    let bench = Bench::new(Access::Plain);
+    let case = Case {
+        name: "no directory",
+        dockerfile: "FROM scratch\nCOPY file /\n",
+        arguments: &["--digest-file", "context/file/digest"],
+        code: 2,
+        stderr: r#"error: failed to create directory `context/file`: File exists (os error 17)
+hint: context/file/digest is to be written when the image is published
+"#,
+    };
+    let outcome = bench.build(&case, longshore(&bench.sandbox)).outcome();
+    let wrong = bench.mismatch(&case, &outcome, |normal| normal);
+    assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
+    let case = Case { arguments: &["--digest-file", "new/directory/digest"], ..case };
+    bench.build(&case, longshore(&bench.sandbox)).outcome().success();
+    assert!(bench.sandbox.path("new/directory/digest").exists());
+}
+
+#[test]
+fn what_a_project_names_and_does_not_have_is_named() {
+    let bench = Bench::new(Access::Plain);
+    let mut wrong = String::new();
+    for (name, image, code, stderr) in [
+        (
+            "a Dockerfile",
+            "{ name: api, dockerfile: gone }",
+            10,
+            r#"error: there is no Dockerfile context/gone
+hint: longshore.yaml names it for the image "api"
+"#,
+        ),
+        (
+            "a context",
+            "{ name: api, context: gone }",
+            11,
+            r#"error: cannot read context/gone of the build context
+  caused by: failed to canonicalize path `context/gone`: No such file or directory (os error 2)
+hint: context/longshore.yaml names it for the image "api"
+"#,
+        ),
+    ] {
+        bench.sandbox.write("context/longshore.yaml", format!("images: [{image}]\n"));
+        let dockerfile = "FROM scratch\nCOPY file /\n";
+        let case = Case { name, dockerfile, arguments: &[], code, stderr };
+        let outcome = bench.build(&case, longshore(&bench.sandbox)).outcome();
+        wrong.extend(bench.mismatch(&case, &outcome, |normal| normal));
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
 fn a_wrong_password_is_named_but_not_shown() {
     let bench = Bench::new(Access::Password);
     let docker = bench.sandbox.path("docker");
@@ -302,7 +413,8 @@ fn a_wrong_password_is_named_but_not_shown() {
         code: 20,
         stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
 error: [REGISTRY] refused the pull from [REGISTRY]/busybox with the credentials from [SANDBOX]/docker/config.json ([REGISTRY]): authentication required
-hint: credentials are read from $DOCKER_CONFIG/config.json, or ~/.docker/config.json
+hint: credentials are read from $REGISTRY_AUTH_FILE, and from config.json in $DOCKER_CONFIG or ~/.docker
+hint: context/Dockerfile:1:6 asks for this image
 "#,
     };
     let outcome =
@@ -429,7 +541,9 @@ impl Bench {
         program
             .args(["build", "context", "--project", "bad"])
             .args(["--insecure-registry", self.registry.address()])
-            .args(case.arguments.iter().map(|word| word.replace("DESERTED", "127.0.0.1:1")))
+            .args(
+                case.arguments.iter().map(|word| word.replace("REGISTRY", self.registry.address())),
+            )
     }
 
     fn mismatch(

@@ -1,8 +1,10 @@
 //! Builds that do not come to their end: told to stop, killed, or not possible here.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::support::command::{Run, Running};
+use crate::support::fake_registry::silent_address;
 use crate::support::normal::Normal;
 use crate::support::{Access, Registry, Sandbox, base, executor, longshore, longshore_with_one_id};
 
@@ -75,6 +77,20 @@ fn builds_that_end_early_leave_nothing_that_runs_and_nothing_in_the_way() {
     bench.sandbox.write("context/Dockerfile", dockerfile);
     bench.build(longshore(&bench.sandbox)).outcome().success();
     assert_eq!((Bench::steps(), bench.leftovers()), (vec![], vec![]), "after KILL");
+}
+
+#[test]
+fn a_silent_registry_does_not_keep_a_build_from_ending() {
+    let bench = Bench::new("RUN true\n");
+    let silent = silent_address();
+    bench.sandbox.write("context/Dockerfile", format!("FROM {silent}/base\n"));
+    let mut build = bench.build(longshore(&bench.sandbox)).start();
+    build.until("stages in");
+    let since = Instant::now();
+    build.signal("TERM");
+    build.outcome().exits(143);
+    // A pod is killed 30 s after it was told to end.
+    assert!(since.elapsed() < Duration::from_secs(25), "{:?}", since.elapsed());
 }
 
 #[test]

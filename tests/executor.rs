@@ -51,6 +51,39 @@ fn every_destination_gets_the_image_and_the_digest_file_has_the_digest() {
 }
 
 #[test]
+fn files_with_names_list_the_destinations_alone() {
+    let kaniko = Kaniko::with_dockerfile("COPY file /opt/\n");
+    let repository = kaniko.registry.reference("app");
+    let file = |flag: &str, name: &str| format!("--{flag}={}", kaniko.file(name).display());
+    kaniko
+        .run()
+        .args(["-d", &format!("{repository}:1"), "-d", &format!("{repository}:2")])
+        .args([file("oci-layout-path", "layout"), file("tar-path", "image.tar")])
+        .args([file("digest-file", "digest"), file("image-name-with-digest-file", "names")])
+        .arg(file("image-name-tag-with-digest-file", "tagged"))
+        .succeed();
+    let read = |name: &str| fs_err::read_to_string(kaniko.file(name)).expect("it was written");
+    let digest = read("digest");
+    assert_eq!(read("names"), format!("{repository}@{digest}\n").repeat(2));
+    let tagged = format!("{repository}:1@{digest}\n{repository}:2@{digest}\n");
+    assert_eq!(read("tagged"), tagged);
+}
+
+#[test]
+fn with_a_cache_a_git_directory_in_the_context_is_warned_of() {
+    let kaniko = Kaniko::with_dockerfile("COPY . /src/\n");
+    crate::support::Git::init(kaniko.file("context")).commit("the project");
+    let cache = format!("--cache-repo={}", kaniko.registry.reference("cache"));
+    let warns = |kaniko: &Kaniko| {
+        let run = kaniko.run().args(["--no-push", "--cache", &cache]);
+        run.outcome().success().stderr.contains("warning: .git is part of the context")
+    };
+    assert!(warns(&kaniko));
+    kaniko.sandbox.write("context/.dockerignore", ".git\n");
+    assert!(!warns(&kaniko));
+}
+
+#[test]
 fn without_cache_nothing_but_destinations_is_written() {
     let kaniko = Kaniko::with_dockerfile("COPY file /opt/\nRUN echo a > /a\n");
     let before = kaniko.registry.position(&kaniko.sandbox);

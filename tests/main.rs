@@ -6,11 +6,13 @@
 mod support;
 
 mod bad_input;
+mod committed;
 mod differential;
 mod doors;
 mod endings;
 mod executor;
 mod fixtures_work;
+mod log;
 mod noop;
 mod real_job;
 mod registries;

@@ -46,7 +46,7 @@ pub struct Delivered {
     pub name: String,
     /// What to pull: the first destination, else the content tag.
     pub reference: String,
-    /// Repository and tag of each registry or layout it was published to.
+    /// Repository and tag of each registry that it was published to.
     pub tags: Vec<(String, String)>,
     /// Digest of its manifest.
     pub digest: Digest,
@@ -177,7 +177,9 @@ async fn place(
                     drop(held);
                 }
                 reference.get_or_insert_with(|| storage.reference(tag));
-                tags.push((storage.place(), tag.clone()));
+                if let Storage::Repo(_) = storage {
+                    tags.push((storage.place(), tag.clone()));
+                }
             }
             Destination::Archive { path, names } => {
                 archive::write(shared, &bytes_of(&source).await?, path, names).await?;

@@ -45,6 +45,16 @@ pub enum BuildError {
         /// This machine's.
         host: String,
     },
+    /// USER names somebody whom the image does not know.
+    #[error("{instruction} cannot be run as {user:?}: {reason}")]
+    UnknownUser {
+        /// The instruction on one line.
+        instruction: String,
+        /// The user.
+        user: String,
+        /// What was looked for and not found.
+        reason: String,
+    },
     /// The sandbox failed.
     #[error("the sandbox of a RUN step failed")]
     Sandbox(#[source] longshore_runtime::Error),

@@ -89,13 +89,23 @@ impl Job {
         let mut output = |stream, bytes: &[u8]| lines.take(stream, bytes);
         let exit = self.sandbox.run(step, &mut output, self.shared.interrupt.flag());
         lines.finish();
-        match exit.map_err(BuildError::of_sandbox)? {
+        match exit.map_err(|error| self.failed(error))? {
             StepExit { code: 0, .. } => Ok(()),
             StepExit { code, .. } => Err(BuildError::Step {
                 instruction: self.instruction.clone(),
                 code,
                 last_lines: lines.last.into(),
             }),
+        }
+    }
+
+    fn failed(&self, error: longshore_runtime::Error) -> BuildError {
+        match error {
+            longshore_runtime::Error::UnknownUser { user, reason } => {
+                let instruction = self.instruction.clone();
+                BuildError::UnknownUser { instruction, user, reason }
+            }
+            other => BuildError::of_sandbox(other),
         }
     }
 

@@ -45,7 +45,7 @@ pub struct BuildArgs {
     /// Take committed files only: the worktree's changes are not looked for
     #[arg(long)]
     pub no_worktree: bool,
-    /// How RUN steps are executed
+    /// How RUN steps are executed: auto, overlay, none
     #[arg(long, value_name = "RUNG", default_value = "auto")]
     pub runtime: String,
     /// Locks between builders: `:local` or `none`
@@ -65,7 +65,7 @@ pub struct BuildArgs {
 /// How registries are spoken to.
 #[derive(Args, Debug)]
 pub struct RegistryArgs {
-    /// Speak plain HTTP with this registry (repeatable)
+    /// Speak plain HTTP with this registry; those on loopback need no flag (repeatable)
     #[arg(long, value_name = "HOST[:PORT]")]
     pub insecure_registry: Vec<String>,
     /// Do not verify this registry's certificate (repeatable)

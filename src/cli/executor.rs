@@ -2,7 +2,8 @@
 //!
 //! The names, spellings and parsing rules are kaniko's: a long flag takes its value after `=` or
 //! a blank, a boolean only after `=`. Flags that longshore has no need for are accepted and said
-//! to have no effect; what it cannot do yet is an unknown flag.
+//! to have no effect; what it cannot do yet is an unknown flag. Of a flag that is not repeatable
+//! the last one counts, and a boolean is what Go's `strconv.ParseBool` takes.
 
 use std::path::PathBuf;
 
@@ -33,7 +34,7 @@ pub struct ExecutorArgs {
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,
     /// Do not push the image
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub no_push: Option<bool>,
     /// Write the image as a tar that `docker load` reads
     #[arg(long, alias = "tarPath", value_name = "FILE")]
@@ -51,7 +52,7 @@ pub struct ExecutorArgs {
     #[arg(long, value_name = "FILE")]
     pub image_name_tag_with_digest_file: Option<PathBuf>,
     /// Look stages up in the cache repository and store them there
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub cache: bool,
     /// Repository of the cache [default: the first destination's with /cache]
     #[arg(long, value_name = "REPOSITORY")]
@@ -68,7 +69,7 @@ pub struct ExecutorArgs {
     /// Form of the log: text, color, json
     #[arg(long, value_name = "FORM", default_value = "color")]
     pub log_format: String,
-    /// How RUN steps are executed
+    /// How RUN steps are executed: auto, overlay, none
     #[arg(long, value_name = "RUNG", default_value = "auto")]
     pub runtime: String,
     /// Directory for downloads and unpacked layers
@@ -83,19 +84,19 @@ pub struct ExecutorArgs {
 #[derive(Args, Debug)]
 pub struct ExecutorRegistryArgs {
     /// Push over plain HTTP
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub insecure: bool,
     /// Pull over plain HTTP
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub insecure_pull: bool,
     /// Speak plain HTTP with this registry (repeatable)
     #[arg(long, value_name = "HOST[:PORT]")]
     pub insecure_registry: Vec<String>,
     /// Do not verify certificates when pushing
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub skip_tls_verify: bool,
     /// Do not verify certificates when pulling
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub skip_tls_verify_pull: bool,
     /// Do not verify this registry's certificate (repeatable)
     #[arg(long, value_name = "HOST[:PORT]")]
@@ -110,12 +111,12 @@ pub struct ExecutorRegistryArgs {
     #[arg(long, value_name = "FROM=TO")]
     pub registry_map: Vec<String>,
     /// Never pull from the original when a mirror is given
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub skip_default_registry_fallback: bool,
-    /// Times a push is tried again
+    /// Times a push is tried again, if more than longshore does anyway
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub push_retry: u32,
-    /// Times a download is tried again
+    /// Times a download is tried again, if more than longshore does anyway
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub image_download_retry: u32,
 }
@@ -125,41 +126,49 @@ pub struct ExecutorRegistryArgs {
 #[command(next_help_heading = "Accepted without effect")]
 pub struct AcceptedArgs {
     /// The build never touches the container's own files
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub cleanup: Option<bool>,
     /// Changes are always found exactly
     #[arg(long, alias = "snapshotMode", value_name = "MODE")]
     pub snapshot_mode: Option<String>,
     /// Changes are always found exactly
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub use_new_run: Option<bool>,
     /// Layers are always streamed
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub compressed_caching: Option<bool>,
     /// There is no check to be forced
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub force: Option<bool>,
     /// Stages that the target does not need are never built
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub skip_unused_stages: Option<bool>,
     /// The container's own files are never part of a layer
     #[arg(long, value_name = "PATH")]
     pub ignore_path: Vec<String>,
     /// /var/run is like any other directory
-    #[arg(long, alias = "whitelist-var-run", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, alias = "whitelist-var-run", value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub ignore_var_run: Option<bool>,
     /// COPY layers are always cached with --cache
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub cache_copy_layers: Option<bool>,
     /// RUN layers are always cached with --cache
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub cache_run_layers: Option<bool>,
     /// Unpacking is local
     #[arg(long, value_name = "N")]
     pub image_fs_extract_retry: Option<u32>,
     /// Log lines carry no time
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub log_timestamp: Option<bool>,
+}
+
+fn truth(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("write true or false".to_owned()),
+    }
 }
 
 impl AcceptedArgs {

@@ -10,5 +10,5 @@ mod program;
 pub use build::{BuildArgs, RegistryArgs};
 pub use executor::{AcceptedArgs, ExecutorArgs, ExecutorRegistryArgs};
 pub use log::{LogArgs, LogFormat};
-pub use parse::{Refusal, is_executor, parse};
+pub use parse::{Refusal, is_executor, parse, wants_json};
 pub use program::{Cli, ExecutorCli, Verb};

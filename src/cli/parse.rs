@@ -24,6 +24,12 @@ impl Refusal {
         let _ignored = self.0.print();
     }
 
+    /// What [`Self::print`] says of wrong arguments, without colours and the word `error`.
+    pub fn message(&self) -> String {
+        let text = self.0.render().to_string();
+        text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned()
+    }
+
     /// Whether the arguments are wrong.
     pub fn is_error(&self) -> bool {
         self.0.use_stderr()
@@ -47,6 +53,13 @@ pub fn parse(arguments: &[OsString]) -> Result<Verb, Refusal> {
         Cli::try_parse_from(arguments).map(|cli| cli.verb)
     };
     verb.map_err(Refusal)
+}
+
+/// Whether the arguments ask for a log of JSON lines: looked for by hand, so that even arguments
+/// that cannot be parsed are refused in the form that was asked for.
+pub fn wants_json(arguments: &[OsString]) -> bool {
+    let split = arguments.windows(2).any(|pair| pair[0] == "--log-format" && pair[1] == "json");
+    split || arguments.iter().any(|argument| argument == "--log-format=json")
 }
 
 fn is_called_executor(arguments: &[OsString]) -> bool {

@@ -19,12 +19,19 @@ pub enum Verb {
     /// Build the images of a project, or of one Dockerfile
     Build(Box<BuildArgs>),
     /// Build one image with kaniko's command line
+    #[command(args_override_self = true)]
     Executor(Box<ExecutorArgs>),
 }
 
 /// The program under its other name: `executor` behaves as `longshore executor`.
 #[derive(Debug, Parser)]
-#[command(name = "executor", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(
+    name = "executor",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    args_override_self = true
+)]
 pub struct ExecutorCli {
     /// kaniko's flags.
     #[command(flatten)]

@@ -20,10 +20,10 @@ use crate::model::Platform;
 use crate::output::Event;
 use crate::plan::{
     Base, BaseCache, BaseId, Given, Graph, ImagePlan, ImageRequest, ImageSource, Parent, Plan,
-    Times, graph, lower, resolve,
+    Times, graph, lower, needs_context, resolve,
 };
 use crate::registry::Registry;
-use crate::report::{report, write_file};
+use crate::report::{make_directory, report, write_file};
 use crate::settings::{BuildSettings, Door};
 use crate::storage::{StageStorage as _, Storage};
 
@@ -33,6 +33,7 @@ pub(super) async fn build(settings: BuildSettings, interrupt: Interrupt) -> Outc
     let reading = Arc::clone(&settings);
     let inputs = blocking(move || inputs::read(&reading)).await?;
     check_single(&settings, &inputs)?;
+    check_files(&settings)?;
     let registry = Registry::new(settings.registry.clone())?;
     let work = places::work_dir(&settings).await?;
     let project = places::project(&settings, inputs.project.clone());
@@ -94,6 +95,19 @@ fn check_single(settings: &BuildSettings, inputs: &Inputs) -> Outcome<()> {
     }
 }
 
+/// Files that are written in the end need a place, which is made at once.
+fn check_files(settings: &BuildSettings) -> Outcome<()> {
+    let files = &settings.files;
+    for path in [&files.digest, &files.names, &files.tagged_names, &files.report] {
+        let Some(path) = path else { continue };
+        make_directory(path).map_err(|error| {
+            Failure::new(Kind::Usage, error)
+                .hint(format!("{} is to be written when the image is published", path.display()))
+        })?;
+    }
+    Ok(())
+}
+
 async fn plan(
     settings: &BuildSettings,
     inputs: Inputs,
@@ -103,10 +117,12 @@ async fn plan(
     let times = times(settings, &inputs);
     let host = Platform::host();
     let mut requests = Vec::new();
-    let mut sources = BTreeSet::new();
+    let mut sources = BTreeMap::new();
     for image in inputs.images {
         let (given, graph) = read_graph(settings, &image, &host)?;
-        sources.extend(graph.images(&image.dockerfile)?);
+        for (source, place) in graph.images(&image.dockerfile)? {
+            sources.entry(source).or_insert(place);
+        }
         requests.push(ImageRequest {
             name: image.name,
             dockerfile: image.dockerfile,
@@ -122,10 +138,18 @@ async fn plan(
         });
     }
     let (plan, bases) = resolve_all(settings, sources, registry, cache).await?;
+    let voice = settings.voice;
     blocking(move || {
         let mut plan = plan;
+        let mut notes = BTreeSet::new();
         for request in &requests {
             lower(&mut plan, &bases, request)?;
+            if needs_context(request, &plan) {
+                notes.extend(request.context.notes()?.iter().cloned());
+            }
+        }
+        for message in notes {
+            voice.say(&Event::Warning { message });
         }
         Ok(plan)
     })
@@ -145,21 +169,36 @@ fn read_graph(
 
 async fn resolve_all(
     settings: &BuildSettings,
-    sources: BTreeSet<ImageSource>,
+    sources: BTreeMap<ImageSource, String>,
     registry: &Registry,
     cache: &BaseCache,
 ) -> Outcome<(Plan, BTreeMap<ImageSource, BaseId>)> {
-    let resolved = sources.iter().map(|source| resolve(registry, cache, source));
+    let resolved = sources.iter().map(async |(source, place)| {
+        let resolved = resolve(registry, cache, source).await;
+        resolved.map_err(|error| Failure::from(error).hint(place.clone()))
+    });
     let resolved: Vec<Base> = try_join_all(resolved).await?;
     let mut plan = Plan::default();
     let mut ids = BTreeMap::new();
-    for (source, base) in sources.into_iter().zip(resolved) {
+    for (source, base) in sources.into_keys().zip(resolved) {
+        say_foreign(settings, &source, &base);
         let (reference, digest) = (base.reference.clone(), base.manifest.to_string());
         settings.voice.say(&Event::Resolved { reference, digest });
         ids.insert(source, BaseId(plan.bases.len()));
         plan.bases.push(base);
     }
     Ok((plan, ids))
+}
+
+/// A single manifest is taken whatever it is for, as other builders do.
+fn say_foreign(settings: &BuildSettings, source: &ImageSource, base: &Base) {
+    let (wanted, found) = (&source.platform, &base.config);
+    if !found.architecture.is_empty() && found.architecture != wanted.architecture {
+        let reference = &base.reference;
+        let message =
+            format!("{reference} is for {}/{}, not for {wanted}", found.os, found.architecture);
+        settings.voice.say(&Event::Warning { message });
+    }
 }
 
 fn times(settings: &BuildSettings, inputs: &Inputs) -> Times {

@@ -9,11 +9,15 @@ use crate::context::{
 };
 use crate::dockerfile::{self, Dockerfile};
 use crate::failure::{Failure, Kind, Outcome};
+use crate::ignore_rules::IgnoreRules;
+use crate::plan::Given;
 use crate::project::{self, Project, ProjectName};
-use crate::settings::{BuildSettings, Door};
+use crate::settings::{BuildSettings, Door, StorageChoice};
 
 /// Build files above this are not read (bytes).
 const FILE_LIMIT: u64 = 4 << 20;
+/// What counts as committed.
+const REVISION: &str = "HEAD";
 const PROJECT_FILE: &str = "longshore.yaml";
 
 /// One image's inputs, read.
@@ -47,52 +51,63 @@ pub(super) fn read(settings: &BuildSettings) -> Outcome<Inputs> {
         let path = settings.context.clone();
         return Err(ContextError::NotADirectory { path }.into());
     }
-    let mut reader = Reader { settings, contexts: BTreeMap::new(), warnings: Vec::new() };
-    let Some((project, file)) = project_file(settings)? else {
+    let committed = match settings.worktree {
+        true => None,
+        false => Some(open_committed(&settings.context, IgnoreRules::none())?),
+    };
+    let contexts = BTreeMap::new();
+    let mut reader = Reader { settings, committed, contexts, warnings: Vec::new() };
+    let Some((project, file)) = reader.project_file()? else {
         if !settings.images.is_empty() {
             let place = settings.context.display();
             return Err(Failure::usage(format!("--image needs a {PROJECT_FILE} in {place}")));
         }
-        let named = settings.dockerfile.clone();
         let place = Place {
             name: "image".to_owned(),
-            dockerfile: named.unwrap_or_else(|| settings.context.join("Dockerfile")),
+            dockerfile: "Dockerfile".to_owned(),
+            dockerfile_is_named: false,
             context: settings.context.clone(),
         };
         let args = settings.build_args.clone();
         let image = reader.image(place, settings.target.clone(), args)?;
-        return Ok(Inputs { project: None, images: vec![image], warnings: reader.warnings });
+        let images = vec![image];
+        let warnings = reader.warnings(&images);
+        return Ok(Inputs { project: None, images, warnings });
     };
     let mut images = Vec::new();
     for spec in chosen(&project, &file, &settings.images)? {
         let place = Place {
             name: spec.name.to_string(),
-            dockerfile: settings.context.join(spec.dockerfile.as_str()),
+            dockerfile: spec.dockerfile.as_str().to_owned(),
+            dockerfile_is_named: true,
             context: settings.context.join(spec.context.as_str()),
         };
         let target = settings.target.clone().or_else(|| spec.target.clone());
         let mut args = spec.args.clone();
         args.extend(settings.build_args.clone());
-        images.push(reader.image(place, target, args)?);
+        let (name, named) = (place.name.clone(), file.display());
+        let image = reader.image(place, target, args);
+        let missing = |failure: &Failure| {
+            let cause = failure.error.downcast_ref::<ContextError>();
+            failure.hints.is_empty() && cause.is_some_and(ContextError::is_not_found)
+        };
+        images.push(image.map_err(|failure| match missing(&failure) {
+            true => failure.hint(format!("{named} names it for the image {name:?}")),
+            false => failure,
+        })?);
     }
-    Ok(Inputs { project: project.project, images, warnings: reader.warnings })
+    let warnings = reader.warnings(&images);
+    Ok(Inputs { project: project.project, images, warnings })
 }
 
 /// Where an image's inputs are.
 struct Place {
     name: String,
-    dockerfile: PathBuf,
+    /// Below the directory that was given; not used when a Dockerfile was named.
+    dockerfile: String,
+    /// Whether it is the project file that says so.
+    dockerfile_is_named: bool,
     context: PathBuf,
-}
-
-/// The project file, unless a Dockerfile was named or there is none.
-fn project_file(settings: &BuildSettings) -> Outcome<Option<(Project, PathBuf)>> {
-    let path = settings.context.join(PROJECT_FILE);
-    if settings.dockerfile.is_some() || settings.door == Door::Executor || !path.exists() {
-        return Ok(None);
-    }
-    let project = project::parse(&path.display().to_string(), &text(&path)?)?;
-    Ok(Some((project, path)))
 }
 
 fn chosen<'a>(
@@ -116,6 +131,8 @@ fn chosen<'a>(
 /// Reads the inputs of one image after the other.
 struct Reader<'a> {
     settings: &'a BuildSettings,
+    /// What is committed, all of it, when only that counts.
+    committed: Option<Box<dyn ContextSource>>,
     /// By directory and ignore file: images that have both in common share the context, which is
     /// then listed once for all of them.
     contexts: BTreeMap<(PathBuf, Option<PathBuf>), Arc<dyn ContextSource>>,
@@ -129,15 +146,82 @@ impl Reader<'_> {
         target: Option<String>,
         build_args: BTreeMap<String, String>,
     ) -> Outcome<ImageInputs> {
-        let name = place.dockerfile.display().to_string();
-        let text = dockerfile_text(self.settings, &place)?;
-        let dockerfile = Arc::new(dockerfile::parse(&name, &text)?);
-        let context = self.context(&place)?;
+        let path = self.dockerfile_path(&place);
+        let dockerfile = Arc::new(dockerfile::parse(
+            &path.display().to_string(),
+            &self.dockerfile_text(&place, &path)?,
+        )?);
+        let context = self.context(&place, &path)?;
         Ok(ImageInputs { name: place.name, dockerfile, context, target, build_args })
     }
 
-    fn context(&mut self, place: &Place) -> Outcome<Arc<dyn ContextSource>> {
-        let (ignore, file) = context::load_ignore_rules(&place.context, &place.dockerfile)?;
+    /// The project file, unless a Dockerfile was named or there is none.
+    fn project_file(&self) -> Outcome<Option<(Project, PathBuf)>> {
+        let path = self.settings.context.join(PROJECT_FILE);
+        if self.settings.dockerfile.is_some() || self.settings.door == Door::Executor {
+            return Ok(None);
+        }
+        let text = match &self.committed {
+            Some(committed) => committed_text(committed.as_ref(), PROJECT_FILE, &path)?,
+            None if path.exists() => Some(text(&path)?),
+            None => None,
+        };
+        let Some(text) = text else { return Ok(None) };
+        let project = project::parse(&path.display().to_string(), &text)?;
+        Ok(Some((project, path)))
+    }
+
+    fn dockerfile_path(&self, place: &Place) -> PathBuf {
+        let named = self.settings.dockerfile.clone();
+        named.unwrap_or_else(|| self.settings.context.join(&place.dockerfile))
+    }
+
+    fn dockerfile_text(&self, place: &Place, path: &Path) -> Outcome<String> {
+        let found = match &self.committed {
+            Some(committed) if self.settings.dockerfile.is_none() => {
+                committed_text(committed.as_ref(), &place.dockerfile, path)?
+            }
+            _ if path.is_file() => Some(text(path)?),
+            _ => None,
+        };
+        found.ok_or_else(|| no_dockerfile(self.settings, place, path))
+    }
+
+    /// The ignore rules of an image, and the file that they are from.
+    fn ignore_rules(&self, place: &Place, path: &Path) -> Outcome<(IgnoreRules, Option<PathBuf>)> {
+        let Some(committed) = &self.committed else {
+            return Ok(context::load_ignore_rules(&place.context, path)?);
+        };
+        let own = format!("{}.dockerignore", place.dockerfile);
+        let at = self.settings.context.join(&own);
+        if self.settings.dockerfile.is_none()
+            && let Some(text) = committed_text(committed.as_ref(), &own, &at)?
+        {
+            return Ok((IgnoreRules::parse(&at.to_string_lossy(), text.as_bytes())?, Some(at)));
+        }
+        let whole = open_committed(&place.context, IgnoreRules::none())?;
+        let at = place.context.join(".dockerignore");
+        match committed_text(whole.as_ref(), ".dockerignore", &at)? {
+            Some(text) => {
+                Ok((IgnoreRules::parse(&at.to_string_lossy(), text.as_bytes())?, Some(at)))
+            }
+            None => Ok((IgnoreRules::none(), None)),
+        }
+    }
+
+    /// What was noticed, with the build arguments that no image takes.
+    fn warnings(self, images: &[ImageInputs]) -> Vec<String> {
+        let mut warnings = self.warnings;
+        let taken = |name: &String| {
+            Given::is_predefined(name) || images.iter().any(|image| image.dockerfile.declares(name))
+        };
+        let unknown = self.settings.build_args.keys().filter(|name| !taken(name));
+        warnings.extend(unknown.map(|name| format!("no ARG takes --build-arg {name}")));
+        warnings
+    }
+
+    fn context(&mut self, place: &Place, path: &Path) -> Outcome<Arc<dyn ContextSource>> {
+        let (ignore, file) = self.ignore_rules(place, path)?;
         let key = (place.context.clone(), file);
         if let Some(context) = self.contexts.get(&key) {
             return Ok(Arc::clone(context));
@@ -145,15 +229,15 @@ impl Reader<'_> {
         let executor = self.settings.door == Door::Executor;
         let options = ContextOptions {
             ignore,
-            repository: match self.settings.worktree {
-                true => RepositoryUse::Worktree,
-                false => RepositoryUse::Revision("HEAD".to_owned()),
+            repository: match self.committed {
+                None => RepositoryUse::Worktree,
+                Some(_) => RepositoryUse::Revision(REVISION.to_owned()),
             },
             git_directory: if executor { GitDirectory::Keep } else { GitDirectory::Drop },
             ..ContextOptions::default()
         };
         let context: Arc<dyn ContextSource> = context::open(&place.context, options)?.into();
-        if executor && context.has_git_dir() {
+        if executor && self.settings.storage != StorageChoice::None && context.has_git_dir() {
             self.warnings.push(
                 ".git is part of the context, as with kaniko: a COPY that takes it is never found \
                  in the cache; exclude it in .dockerignore"
@@ -165,28 +249,52 @@ impl Reader<'_> {
     }
 }
 
-fn dockerfile_text(settings: &BuildSettings, place: &Place) -> Outcome<String> {
-    let path = &place.dockerfile;
-    if path.is_file() {
-        return text(path);
+/// Opens what is committed.
+fn open_committed(
+    directory: &Path,
+    ignore: IgnoreRules,
+) -> Result<Box<dyn ContextSource>, ContextError> {
+    let repository = RepositoryUse::Revision(REVISION.to_owned());
+    context::open(directory, ContextOptions { ignore, repository, ..ContextOptions::default() })
+}
+
+/// The text of a committed file, if there is one; `shown` is what messages call it.
+fn committed_text(
+    committed: &dyn ContextSource,
+    path: &str,
+    shown: &Path,
+) -> Outcome<Option<String>> {
+    match committed.read_small(path.as_bytes(), FILE_LIMIT) {
+        Ok(bytes) => utf8(shown, bytes).map(Some),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
     }
+}
+
+fn no_dockerfile(settings: &BuildSettings, place: &Place, path: &Path) -> Failure {
     let missing = anyhow::anyhow!("there is no Dockerfile {}", path.display());
     let failure = Failure::new(Kind::BuildFile, missing);
-    Err(match (settings.door, &settings.dockerfile) {
+    match (settings.door, &settings.dockerfile) {
         (Door::Executor, _) => {
             failure.hint("--dockerfile is looked for in the working directory and in the context")
         }
         (Door::Build, Some(_)) => {
             failure.hint("-f is relative to the working directory, not to the context")
         }
+        (Door::Build, None) if place.dockerfile_is_named => {
+            failure.hint(format!("{PROJECT_FILE} names it for the image {:?}", place.name))
+        }
         (Door::Build, None) => failure.hint(format!(
             "give the directory of a Dockerfile or {PROJECT_FILE}, or the Dockerfile with -f"
         )),
-    })
+    }
 }
 
 fn text(path: &Path) -> Outcome<String> {
-    let bytes = context::read_limited(path, FILE_LIMIT)?;
+    utf8(path, context::read_limited(path, FILE_LIMIT)?)
+}
+
+fn utf8(path: &Path, bytes: Vec<u8>) -> Outcome<String> {
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let message = format!("{} is not UTF-8 at byte {at}", path.display());

@@ -1,12 +1,16 @@
 //! The program as a whole: arguments to settings, one build, signals, the exit code.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use crate::blocking::Interrupt;
 use crate::cli::{self, Verb};
 use crate::failure::{Failure, Kind};
-use crate::output::{Event, Level, Voice, log_libraries};
+use crate::output::{Event, Format, Level, Voice, log_libraries};
 use crate::settings::{BuildSettings, Door, Environment};
+
+/// How long a build that was told to end may take; a pod has 30 s by default.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs the program with these arguments (the program's name first) and returns its exit code.
 ///
@@ -17,7 +21,7 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
         Err(code) => return code,
     };
     if settings.voice.level == Level::Debug {
-        log_libraries();
+        log_libraries(settings.voice);
     }
     let (voice, door) = (settings.voice, settings.door);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -30,9 +34,15 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
 
 fn settings(arguments: Vec<OsString>) -> Result<BuildSettings, u8> {
     let door = if cli::is_executor(&arguments) { Door::Executor } else { Door::Build };
-    let verb = cli::parse(&arguments).map_err(|refusal| {
-        refusal.print();
-        if refusal.is_error() { exit_code(door, Kind::Usage) } else { 0 }
+    let format = if cli::wants_json(&arguments) { Format::Json } else { Format::Text };
+    // What is wrong with the settings may be the level; until they are read, it is the default.
+    let voice = Voice { format, ..Voice::default() };
+    let verb = cli::parse(&arguments).map_err(|refusal| match (refusal.is_error(), format) {
+        (true, Format::Json) => fail(voice, door, &Failure::usage(refusal.message())),
+        (is_error, _) => {
+            refusal.print();
+            if is_error { exit_code(door, Kind::Usage) } else { 0 }
+        }
     })?;
     let environment = Environment::read();
     let settings = match verb {
@@ -41,7 +51,7 @@ fn settings(arguments: Vec<OsString>) -> Result<BuildSettings, u8> {
             BuildSettings::of_executor(*args, &environment, |path| path.exists())
         }
     };
-    settings.map_err(|failure| fail(Voice::default(), door, &failure))
+    settings.map_err(|failure| fail(voice, door, &failure))
 }
 
 /// Builds until done or told to end; then what runs is stopped, and waited for.
@@ -59,9 +69,11 @@ async fn until_signal(settings: BuildSettings) -> Result<(), Failure> {
         _ = interrupted.recv() => 2,
     };
     interrupt.set();
-    match build.await {
-        Ok(()) => Ok(()),
-        Err(_) => Err(Failure::new(
+    // Steps and other work on this machine end when they are told to; a registry that is silent
+    // is not waited for, or the pod would be killed before its files are removed.
+    match tokio::time::timeout(GRACE, build).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Failure::new(
             Kind::Signal(number),
             anyhow::anyhow!("the build was ended by signal {number}"),
         )),

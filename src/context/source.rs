@@ -40,7 +40,8 @@ pub trait ContextSource: Debug + Send + Sync {
     /// When the file is not there, lies outside, or has more than `limit` bytes.
     fn read_small(&self, path: &[u8], limit: u64) -> Result<Vec<u8>, ContextError>;
 
-    /// Tells whether COPY of the whole context would take a `.git` that this context does not have.
+    /// Tells whether the directory has a `.git` that the ignore rules do not exclude: the context has
+    /// it, too, if it was asked to keep it.
     fn has_git_dir(&self) -> bool;
 
     /// Says why the context has no such path although it may exist, for messages.

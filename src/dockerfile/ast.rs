@@ -196,6 +196,26 @@ pub struct Trigger {
 }
 
 impl Dockerfile {
+    /// Whether an `ARG` anywhere in the file declares `name`.
+    pub fn declares(&self, name: &str) -> bool {
+        let instructions = self.stages.iter().flat_map(|stage| &stage.instructions);
+        let kinds = instructions.map(|instruction| match &instruction.kind {
+            InstructionKind::OnBuild(trigger) => &trigger.instruction.kind,
+            kind => kind,
+        });
+        let declared = kinds.filter_map(|kind| match kind {
+            InstructionKind::Arg(declarations) => Some(declarations),
+            _ => None,
+        });
+        declared.flatten().chain(&self.global_args).any(|argument| argument.name.value == name)
+    }
+
+    /// `FILE:LINE:COLUMN` of a place in this file.
+    pub fn place(&self, span: Span) -> String {
+        let (line, column) = line_column(&self.source_text, span.start);
+        format!("{}:{line}:{column}", self.name)
+    }
+
     /// Makes an error about this file that is shown like the parser's own.
     pub fn error(
         &self,

@@ -107,7 +107,9 @@ fn registry(error: &RegistryError) -> (Kind, Option<&'static str>) {
         }
         RegistryError::Unauthorized { .. } | RegistryError::Denied { .. } => (
             Kind::RegistryAuth,
-            Some("credentials are read from $DOCKER_CONFIG/config.json, or ~/.docker/config.json"),
+            Some(
+                "credentials are read from $REGISTRY_AUTH_FILE, and from config.json in $DOCKER_CONFIG or ~/.docker",
+            ),
         ),
         RegistryError::Untrusted { .. } => (
             Kind::RegistryUnreachable,
@@ -150,6 +152,8 @@ impl From<BuildError> for Failure {
                 let hint = hint.clone();
                 Self::new(Kind::Unable, error).hint(hint)
             }
+            BuildError::UnknownUser { .. } => Self::new(Kind::BuildFile, error)
+                .hint("add the user in a RUN step before USER, or give USER a number"),
             BuildError::ForeignPlatform { .. } => Self::new(Kind::Unable, error)
                 .hint("build on a machine of that architecture, or copy what RUN would make"),
             BuildError::Image(error) => Self::new(Kind::RegistryRefused, error),

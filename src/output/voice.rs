@@ -67,12 +67,31 @@ impl Voice {
     }
 }
 
-/// Lets the libraries log to standard error (`--log-debug`).
-pub fn log_libraries() {
+/// Lets the libraries log to standard error (`--log-debug`), in the form of `voice`.
+pub fn log_libraries(voice: Voice) {
     let filter = tracing_subscriber::EnvFilter::new("info,longshore=debug,reqwest=debug");
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
     // A second call finds the first one's subscriber in place.
-    let _ignored = subscriber.with_ansi(false).try_init();
+    let _ignored = match voice.format {
+        Format::Text => subscriber.with_writer(io::stderr).try_init(),
+        Format::Json => subscriber.without_time().with_writer(move || Said(voice)).try_init(),
+    };
+}
+
+/// Says what is written as details. The subscriber hands over whole lines.
+struct Said(Voice);
+
+impl Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for line in String::from_utf8_lossy(bytes).lines() {
+            self.0.say(&Event::Detail { message: line.trim().to_owned() });
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn level_of(event: &Event) -> Level {

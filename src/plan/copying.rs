@@ -109,7 +109,13 @@ impl Lowering<'_> {
         };
         let at = word.and_then(|word| words.iter().position(|known| known == word));
         let span = at.and_then(|at| sources.get(at)).map_or(line.span(), |word| line.word(word));
-        let hint = word.and_then(|word| self.request.context.why_absent(word.as_bytes()));
+        let context = &self.request.context;
+        let hint = word.and_then(|word| {
+            // What is no file has a note that begins with its path.
+            let notes = context.notes().ok()?;
+            let note = notes.iter().find(|note| note.starts_with(&format!("{word} is ")));
+            context.why_absent(word.as_bytes()).or_else(|| note.cloned())
+        });
         self.request.dockerfile.error(span, error.to_string(), hint)
     }
 

@@ -3,10 +3,10 @@
 //! Pure: names are expanded with the `ARG`s before the first `FROM`, stage names are looked up,
 //! cycles are refused. Reaching out for the images is `resolve`'s business.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::dockerfile::{
-    Dockerfile, Instruction, InstructionKind, ParseError, Span, Spanned, expand,
+    CopyFiles, Dockerfile, Instruction, InstructionKind, ParseError, Span, Spanned, expand,
 };
 use crate::model::{Platform, Reference};
 
@@ -66,22 +66,31 @@ pub fn graph(
 }
 
 impl Graph {
-    /// The images to be resolved: bases and the sources of `COPY --from` in needed stages.
+    /// The images to be resolved: bases and the sources of `COPY --from` in needed stages, each
+    /// with what tells a reader where it comes from.
     ///
     /// # Errors
     /// When a `--from` is no reference.
-    pub fn images(&self, dockerfile: &Dockerfile) -> Result<BTreeSet<ImageSource>, ParseError> {
-        let mut images = BTreeSet::new();
+    pub fn images(
+        &self,
+        dockerfile: &Dockerfile,
+    ) -> Result<BTreeMap<ImageSource, String>, ParseError> {
+        let mut images = BTreeMap::new();
         for (index, from) in self.from.iter().enumerate() {
             let Some(from) = from else { continue };
             if let Source::Image(image) = from {
-                images.insert((**image).clone());
+                let place = dockerfile.place(dockerfile.stages[index].from.span);
+                images
+                    .entry((**image).clone())
+                    .or_insert_with(|| format!("{place} asks for this image"));
             }
             for instruction in instructions(dockerfile, index, from) {
                 if let Some(Source::Image(image)) =
                     self.copy_source(dockerfile, index, instruction)?
                 {
-                    images.insert(*image);
+                    images
+                        .entry(*image)
+                        .or_insert_with(|| taken_for_image(dockerfile, instruction));
                 }
             }
         }
@@ -218,6 +227,24 @@ fn instructions<'d>(
         _ => None,
     });
     triggers.chain(&dockerfile.stages[index].instructions)
+}
+
+/// Where a `COPY --from` of an image is, and whether a stage may have been meant.
+fn taken_for_image(dockerfile: &Dockerfile, instruction: &Instruction) -> String {
+    let InstructionKind::Copy(CopyFiles { from: Some(from), .. }) = &instruction.kind else {
+        return String::new();
+    };
+    let place = dockerfile.place(from.span);
+    let names = dockerfile.stages.iter().filter_map(|stage| stage.name.as_ref());
+    let names: Vec<&str> = names.map(|name| name.value.as_str()).collect();
+    if names.is_empty() || from.value.contains(['/', ':', '.', '@']) {
+        return format!("{place} asks for this image");
+    }
+    format!(
+        "{place} asks for this image, for there is no stage {:?}; the stages are: {}",
+        from.value,
+        names.join(", ")
+    )
 }
 
 fn find_target(dockerfile: &Dockerfile, target: Option<&str>) -> Result<usize, ParseError> {

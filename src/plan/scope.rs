@@ -70,6 +70,11 @@ impl Given {
             .or_else(|| self.platform_args.get(name).cloned())
     }
 
+    /// Whether `--build-arg` may name this although no `ARG` declares it.
+    pub fn is_predefined(name: &str) -> bool {
+        PROXY_ARGS.contains(&name) || name == "SOURCE_DATE_EPOCH" || name.starts_with("BUILDKIT_")
+    }
+
     /// The proxy settings given on the command line.
     pub fn proxies(&self) -> impl Iterator<Item = (&String, &String)> {
         self.build_args.iter().filter(|(name, _)| PROXY_ARGS.contains(&name.as_str()))

@@ -159,7 +159,10 @@ fn add_certificates(roots: &mut RootCertStore, path: &Path) -> Result<(), Regist
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, RegistryError> {
     let refuse = |reason: String| RegistryError::Certificate { path: path.to_owned(), reason };
-    let pem = fs_err::read(path).map_err(|error| RegistryError::io(path, error))?;
+    let pem = fs_err::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => refuse("it is not there".to_owned()),
+        kind => refuse(format!("it cannot be read ({kind})")),
+    })?;
     let certificates = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| refuse(format!("it is not in PEM form: {error}")))?;
@@ -246,6 +249,9 @@ mod tests {
         fs_err::write(&path, "nothing here").unwrap();
         let error = read_certificates(&path).unwrap_err().to_string();
         assert!(error.contains("ca.pem"), "{error}");
+        let error = read_certificates(&directory.path().join("gone.pem")).unwrap_err();
+        assert!(matches!(error, RegistryError::Certificate { .. }), "{error:?}");
+        assert!(error.to_string().ends_with("gone.pem cannot be used: it is not there"), "{error}");
     }
 
     #[test]

@@ -153,8 +153,8 @@ fn storage(args: &ExecutorArgs, targets: &[Target]) -> Result<StorageChoice, Fai
 }
 
 fn voice(verbosity: &str, format: &str) -> Result<Voice, Failure> {
-    let level = match verbosity {
-        "panic" | "fatal" | "error" | "warn" => Level::Quiet,
+    let level = match verbosity.to_ascii_lowercase().as_str() {
+        "panic" | "fatal" | "error" | "warn" | "warning" => Level::Quiet,
         "info" => Level::Normal,
         "debug" => Level::Verbose,
         "trace" => Level::Debug,
@@ -212,6 +212,16 @@ mod tests {
     }
 
     #[test]
+    fn values_are_read_as_go_reads_them() {
+        let line = "--no-push=1 --target a --target=b -d=reg.example/a:v1 --cache=T --cache=0 \
+                    --verbosity WARNING --cleanup=False -v Debug";
+        let settings = settings(line).unwrap();
+        assert_eq!(settings.target.as_deref(), Some("b"), "the last one counts");
+        assert_eq!((settings.storage, settings.targets), (StorageChoice::None, Vec::new()));
+        assert_eq!(settings.voice.level, Level::Verbose);
+    }
+
+    #[test]
     fn what_kaniko_refuses_is_refused() {
         for (line, part) in [
             ("", "at least one --destination"),
@@ -221,6 +231,7 @@ mod tests {
             ("--no-push --insecure-push", "unexpected argument '--insecure-push'"),
             ("--no-push --label x", "is not NAME=VALUE"),
             ("--no-push -v loud", "is none of panic"),
+            ("--no-push=yes", "write true or false"),
         ] {
             let error = settings(line).unwrap_err().message();
             assert!(error.contains(part), "{line}: {error}");

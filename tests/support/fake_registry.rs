@@ -10,6 +10,15 @@ pub(crate) fn deserted_address() -> String {
     listener.local_addr().expect("a bound socket has an address").to_string()
 }
 
+/// Returns a loopback address that takes connections and never says anything.
+pub(crate) fn silent_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = listener.local_addr().expect("a bound socket has an address").to_string();
+    // The kernel takes connections for as long as the socket is open.
+    std::mem::forget(listener);
+    address
+}
+
 /// Answers every request on the returned address with `answer`, until the test program ends.
 pub(crate) fn answering(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");

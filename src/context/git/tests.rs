@@ -267,7 +267,7 @@ fn the_git_directory_is_left_out_unless_kept() {
     assert_eq!(context.why_absent(b".git/HEAD").unwrap(), "a git context has no .git");
     let keep = with(|options| options.git_directory = GitDirectory::Keep);
     let context = open(&fixture.root, keep).unwrap();
-    assert!(paths(&*context).contains(&".git/HEAD".to_owned()) && !context.has_git_dir());
+    assert!(paths(&*context).contains(&".git/HEAD".to_owned()) && context.has_git_dir());
     let ignored = with(|options| options.ignore = IgnoreRules::parse("i", b".git\nsrc").unwrap());
     let context = open(&fixture.root, ignored).unwrap();
     assert_eq!(paths(&*context), [".gitignore", "a.txt", "link", "nested", "nested/file"]);

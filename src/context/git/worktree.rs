@@ -91,9 +91,7 @@ impl ContextSource for WorktreeContext {
     }
 
     fn has_git_dir(&self) -> bool {
-        self.options.git_directory == GitDirectory::Drop
-            && self.root.join(".git").exists()
-            && !self.options.ignore.is_excluded(b".git")
+        self.root.join(".git").exists() && !self.options.ignore.is_excluded(b".git")
     }
 
     fn why_absent(&self, path: &[u8]) -> Option<String> {

@@ -136,7 +136,7 @@ impl Build {
     pub(crate) fn add_to(&self, plan: &mut Plan, name: &str) -> Result<(), PlanError> {
         let request = self.request(name)?;
         let mut bases = BTreeMap::new();
-        for source in request.graph.images(&request.dockerfile)? {
+        for source in request.graph.images(&request.dockerfile)?.into_keys() {
             bases.insert(source.clone(), BaseId(plan.bases.len()));
             plan.bases.push(self.resolved(&source));
         }
