@@ -149,6 +149,7 @@ fn fill(random: &mut Random, directory: &str, fits_git: bool, entries: &mut Vec<
             0 => Kind::Symlink(KEEP.to_owned()),
             1 => Kind::Symlink("../nowhere".to_owned()),
             2 if !fits_git => Kind::Directory(0o755),
+            3 if !fits_git => Kind::HardLink(format!("{directory}/{KEEP}")),
             _ => {
                 let usual = *random.pick(&[0o644, 0o755]);
                 let odd = *random.pick(&[0o600, 0o640, 0o664, 0o4755, 0o444]);

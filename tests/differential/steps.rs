@@ -263,7 +263,7 @@ impl<'a> StageWriter<'a> {
             "HEALTHCHECK NONE".to_owned(),
             format!("ONBUILD ENV TRIGGERED=\"$TRIGGERED {number}\""),
             format!("ONBUILD COPY top.txt /opt/triggered-{number}"),
-            format!("ENV NESTED=${{OTHER:-${{SET:-deep}}}} KEPT='$SET' ESCAPED=\"\\$SET\""),
+            "ENV NESTED=${OTHER:-${SET:-deep}} KEPT='$SET' ESCAPED=\"\\$SET\"".to_owned(),
             format!("ENV A=1 B=$A\nENV B=$A C=${{A}}b D=${{A:+{number}}} E=${{NOPE}}-$NOPE"),
             format!(
                 "ARG UNSET\nARG CHAINED=${{UNSET:-{number}}}\nLABEL chained=$CHAINED${{UNSET:+no}}"
