@@ -56,7 +56,8 @@ const KNOWN: &[Known] = &[
 
 /// The fields of `config` that are compared. `created`, `history`, `author` and the layers' number
 /// are not: one builder makes one layer where the other makes one for each instruction, and times
-/// differ by nature. Times of files are tested by `reproducible.rs`.
+/// differ by nature. Times of files are tested by `reproducible.rs`, and that files of a commit have
+/// its time by `runs.rs`.
 const FIELDS: &[&str] = &[
     "Cmd",
     "Entrypoint",
