@@ -11,7 +11,7 @@ use super::layers::Layers;
 use super::placement::{Pick, root_directory};
 use super::tree::{Content, Placed, components, push, shown};
 use crate::blocking::blocking;
-use crate::context::{ContextEntry, EntryKind, Selected};
+use crate::context::{ContextEntry, EntryKind, Inode, Selected};
 use crate::ignore_rules::GoPattern;
 use crate::layer::{IndexKind, LayerError, MergedIndex};
 use crate::plan::Place;
@@ -41,15 +41,27 @@ pub(super) fn from_context(
         Placed { entry, content, group: None }
     };
     let pick = |selected: &Selected| {
-        let root = match selected.entry {
-            Some(index) => item(index, &selected.root),
-            None => root_directory(time(None)),
+        let groups = hard_links(entries, selected);
+        let item = |index: usize| {
+            let group = entries[index].inode.and_then(|inode| groups.get(&inode).copied());
+            Placed { group, ..item(index, &selected.root) }
         };
-        let below = selected.below.clone().map(|index| item(index, &selected.root));
-        let items = std::iter::once(root).chain(below).collect();
+        let root = selected.entry.map_or_else(|| root_directory(time(None)), item);
+        let items = std::iter::once(root).chain(selected.below.clone().map(item)).collect();
         Pick { matched: selected.matched.clone(), items }
     };
     selected.iter().map(pick).collect()
+}
+
+/// The files of which several names are selected, numbered: in the image, as in BuildKit, they are
+/// one file as well.
+fn hard_links(entries: &[ContextEntry], selected: &Selected) -> BTreeMap<Inode, u64> {
+    let mut names: BTreeMap<Inode, u64> = BTreeMap::new();
+    for inode in selected.entries().filter_map(|index| entries[index].inode) {
+        *names.entry(inode).or_default() += 1;
+    }
+    let linked = names.into_iter().filter(|&(_, names)| names > 1);
+    linked.zip(0..).map(|((inode, _), group)| (inode, group)).collect()
 }
 
 /// The picks of a COPY from the image that `stack` makes.

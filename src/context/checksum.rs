@@ -6,10 +6,14 @@
 //! | link | `120000` · path · blob id of the target |
 //! | directory that holds nothing selected, or whose mode is not 0755 | `40000`, or `4` and its permission bits · path · empty |
 //! | other directory | none: its entries imply it |
+//! | another name of a file before it | `hardlink` · path · path of the file's first name |
 //!
 //! Paths are relative to the context, so moving the context keeps the checksum; times and owners
 //! are not in it. The frame is that of `hashing`, kind `context`.
 
+use std::collections::BTreeMap;
+
+use super::entry::Inode;
 use super::{ContextEntry, EntryKind};
 use crate::hashing::Framed;
 use crate::model::StageDigest;
@@ -18,7 +22,15 @@ use crate::model::StageDigest;
 pub fn checksum<'a>(entries: impl IntoIterator<Item = &'a ContextEntry>) -> StageDigest {
     let mut hash = Framed::new("context");
     let mut entries = entries.into_iter().peekable();
+    let mut names: BTreeMap<Inode, &[u8]> = BTreeMap::new();
     while let Some(entry) = entries.next() {
+        if let Some(inode) = entry.inode {
+            let first = *names.entry(inode).or_insert(&entry.path);
+            if first != entry.path {
+                hash.field("hardlink").field(&entry.path).field(first);
+                continue;
+            }
+        }
         let mut implied = || entries.peek().is_some_and(|next| is_below(&next.path, &entry.path));
         let object = match entry.kind {
             EntryKind::Directory if entry.mode == 0o755 && implied() => continue,
@@ -60,7 +72,16 @@ mod tests {
             _ => ObjectId::of_blob(b"hello\n"),
         };
         let path = path.as_bytes().to_vec();
-        ContextEntry { path, kind, mode, size: 6, object, mtime: None, content: Content::None }
+        ContextEntry {
+            path,
+            kind,
+            mode,
+            size: 6,
+            object,
+            mtime: None,
+            inode: None,
+            content: Content::None,
+        }
     }
 
     #[test]
@@ -69,6 +90,19 @@ mod tests {
             checksum(&[entry("a.txt", EntryKind::File, 0o644)]).to_string(),
             "99c776844bd1d788202299658530f3b4ccd8fbc460f4fd3074c3b1e1"
         );
+    }
+
+    #[test]
+    fn names_of_one_file_count_and_a_single_name_does_not() {
+        let named = |path: &str, number: Option<u64>| {
+            let inode = number.map(|number| Inode { device: 1, number });
+            ContextEntry { inode, ..entry(path, EntryKind::File, 0o644) }
+        };
+        let sum = |a, b| checksum(&[named("a", a), named("b", b)]);
+        let apart = sum(None, None);
+        assert_eq!(sum(Some(5), Some(6)), apart);
+        assert_ne!(sum(Some(5), Some(5)), apart);
+        assert_eq!(sum(Some(5), Some(5)), sum(Some(7), Some(7)), "numbers mean nothing");
     }
 
     #[test]

@@ -27,7 +27,19 @@ pub struct ContextEntry {
     pub object: ObjectId,
     /// The modification time on disk; only in contexts without a commit.
     pub mtime: Option<i64>,
+    /// What is equal for all names of one file, where a file has several; only in contexts without
+    /// git, which knows no hard links.
+    pub inode: Option<Inode>,
     pub(super) content: Content,
+}
+
+/// A file on a disk, whatever its names are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Inode {
+    /// The device that it is on.
+    pub device: u64,
+    /// Its number there.
+    pub number: u64,
 }
 
 /// What a [`ContextEntry`] is.

@@ -33,7 +33,7 @@ mod source_pattern;
 mod walk;
 
 pub use checksum::checksum;
-pub use entry::{Commit, ContextEntry, EntryKind};
+pub use entry::{Commit, ContextEntry, EntryKind, Inode};
 pub use error::ContextError;
 pub use object_id::{BlobIdHasher, ObjectId};
 pub use read::{load_ignore_rules, read_file, read_limited};

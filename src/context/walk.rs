@@ -12,7 +12,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use ignore::{DirEntry, WalkBuilder, WalkState};
 
 use super::checksum::is_below;
-use super::entry::Content;
+use super::entry::{Content, Inode};
 use super::read::identify;
 use super::{ContextEntry, ContextError, EntryKind, ObjectId};
 use crate::ignore_rules::IgnoreRules;
@@ -242,6 +242,11 @@ impl Walk<'_> {
         Ok(ContextEntry { mode, object, size, content: Content::Worktree, ..entry })
     }
 
+    fn inode(&self, metadata: &Metadata) -> Option<Inode> {
+        let has_names = self.tracker.is_none() && metadata.is_file() && metadata.nlink() > 1;
+        has_names.then(|| Inode { device: metadata.dev(), number: metadata.ino() })
+    }
+
     fn entry(&self, path: &[u8], kind: EntryKind, metadata: &Metadata) -> ContextEntry {
         ContextEntry {
             path: path.to_vec(),
@@ -250,6 +255,7 @@ impl Walk<'_> {
             size: 0,
             object: ObjectId::default(),
             mtime: self.times.then(|| metadata.mtime()),
+            inode: self.inode(metadata),
             content: Content::None,
         }
     }

@@ -57,6 +57,9 @@ pub struct Accounts {
     groups: Vec<Group>,
 }
 
+/// The user, and the group, that is number 0 even where no file says so, as in BuildKit.
+const ROOT: &str = "root";
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct User {
     name: String,
@@ -110,7 +113,7 @@ impl Accounts {
         let (user, group) = split(text)?;
         let (uid, own) = match Id::of(user)? {
             Id::Number(uid) => (uid, uid),
-            Id::Name(name) => self.user(name).map(|user| (user.uid, user.gid))?,
+            Id::Name(name) => self.user(name)?.map_or((0, 0), |user| (user.uid, user.gid)),
         };
         let gid = group.map_or(Ok(own), |group| self.gid(group))?;
         Ok(Owner { uid, gid })
@@ -124,7 +127,7 @@ impl Accounts {
         let (user, group) = if text.is_empty() { ("0", None) } else { split(text)? };
         let (uid, user) = match Id::of(user)? {
             Id::Number(uid) => (uid, self.users.iter().find(|user| user.uid == uid)),
-            Id::Name(name) => self.user(name).map(|user| (user.uid, Some(user)))?,
+            Id::Name(name) => self.user(name)?.map_or((0, None), |user| (user.uid, Some(user))),
         };
         let (gid, groups) = match (group, user) {
             (Some(group), _) => (self.gid(group)?, Vec::new()),
@@ -135,9 +138,12 @@ impl Accounts {
         Ok(Identity { uid, gid, groups, home: home.unwrap_or("/").to_owned() })
     }
 
-    fn user(&self, name: &str) -> Result<&User, AccountError> {
-        let found = self.users.iter().find(|user| user.name == name);
-        found.ok_or_else(|| AccountError::User(name.to_owned()))
+    /// The user of that name; nothing for root in an image that does not list it.
+    fn user(&self, name: &str) -> Result<Option<&User>, AccountError> {
+        match self.users.iter().find(|user| user.name == name) {
+            None if name != ROOT => Err(AccountError::User(name.to_owned())),
+            found => Ok(found),
+        }
     }
 
     fn gid(&self, group: &str) -> Result<u32, AccountError> {
@@ -145,8 +151,11 @@ impl Accounts {
             Id::Number(gid) => return Ok(gid),
             Id::Name(name) => name,
         };
-        let found = self.groups.iter().find(|group| group.name == name);
-        found.map(|group| group.gid).ok_or_else(|| AccountError::Group(name.to_owned()))
+        match self.groups.iter().find(|group| group.name == name) {
+            Some(group) => Ok(group.gid),
+            None if name == ROOT => Ok(0),
+            None => Err(AccountError::Group(name.to_owned())),
+        }
     }
 
     fn memberships(&self, user: &str) -> Vec<u32> {
@@ -254,6 +263,17 @@ mod tests {
             Accounts::default().identity("app").unwrap_err().to_string(),
             "user app is not in the image's /etc/passwd"
         );
+    }
+
+    #[test]
+    fn root_needs_no_accounts() {
+        let nobody = Accounts::default();
+        assert_eq!(nobody.owner("root:root"), Ok(Owner { uid: 0, gid: 0 }));
+        assert_eq!(nobody.owner("7:root"), Ok(Owner { uid: 7, gid: 0 }));
+        let expected = Identity { uid: 0, gid: 0, groups: vec![], home: "/".to_owned() };
+        assert_eq!(nobody.identity("root"), Ok(expected));
+        let other = Accounts::parse(Some(b"root:x:5:6::/:"), None);
+        assert_eq!(other.owner("root"), Ok(Owner { uid: 5, gid: 6 }), "a file has the last word");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use crate::support::Image;
-use crate::support::flat::{Kind, Tree};
+use crate::support::flat::{Kind, Node, Tree};
 
 /// A difference that is known, and why it is none.
 struct Known {
@@ -24,6 +24,8 @@ enum What {
     Default(&'static str, &'static str),
     /// Attributes whose names begin so.
     Xattr(&'static str),
+    /// Bits of a file's mode that only we have.
+    OnlyOurBits(u32),
 }
 
 const KNOWN: &[Known] = &[
@@ -40,6 +42,10 @@ const KNOWN: &[Known] = &[
         what: What::Default("WorkingDir", "/"),
         reason: "BuildKit writes the default down for images from scratch, buildah does not",
     },
+    Known {
+        what: What::OnlyOurBits(0o6000),
+        reason: "buildah drops setuid and setgid of files in the context, BuildKit keeps modes",
+    },
     Known { what: What::OnlyInOracle("etc/hosts"), reason: "as etc/hostname" },
     Known { what: What::OnlyInOracle("etc/resolv.conf"), reason: "as etc/hostname" },
     Known {
@@ -50,7 +56,8 @@ const KNOWN: &[Known] = &[
 
 /// The fields of `config` that are compared. `created`, `history`, `author` and the layers' number
 /// are not: one builder makes one layer where the other makes one for each instruction, and times
-/// differ by nature. Times of files are tested by `reproducible.rs`.
+/// differ by nature. Times of files are tested by `reproducible.rs`, and that files of a commit have
+/// its time by `runs.rs`.
 const FIELDS: &[&str] = &[
     "Cmd",
     "Entrypoint",
@@ -94,9 +101,11 @@ fn compare_trees(lines: &mut Vec<String>, oracle: &Tree, ours: &Tree) {
         if is_extra {
             continue;
         }
+        let extra_bits = extra_bits(oracle.get(path), ours.get(path));
         let describe = |tree: &Tree| {
             let Some(node) = tree.get(path) else { return "absent".to_owned() };
             let mut node = node.clone();
+            node.mode &= !extra_bits;
             if matches!(node.kind, Kind::Symlink(_)) {
                 // Links have no mode on Linux; what archives say there means nothing.
                 node.mode = 0o777;
@@ -111,6 +120,19 @@ fn compare_trees(lines: &mut Vec<String>, oracle: &Tree, ours: &Tree) {
             lines.push(format!("/{path}\n  oracle: {theirs}\n  ours:   {own}"));
         }
     }
+}
+
+/// The known bits of a file's mode that only `ours` has.
+fn extra_bits(oracle: Option<&Node>, ours: Option<&Node>) -> u32 {
+    let (Some(oracle), Some(ours)) = (oracle, ours) else { return 0 };
+    if !matches!(ours.kind, Kind::File { .. }) {
+        return 0;
+    }
+    let known = KNOWN.iter().map(|known| match known.what {
+        What::OnlyOurBits(bits) => bits,
+        _ => 0,
+    });
+    known.sum::<u32>() & ours.mode & !oracle.mode
 }
 
 fn push_unless_equal(lines: &mut Vec<String>, field: &str, oracle: &Value, ours: &Value) {

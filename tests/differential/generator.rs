@@ -25,9 +25,32 @@ const NAMES: &[&str] = &[
     "comma,name",
     "tilde~",
     "d$e",
+    // Next to `a`: bytes below and above the slash decide about the order of a layer's entries.
+    "a-b",
+    "a.txt",
+    "a b",
+    "a0",
+    "deep.txt",
+    // Longer than the name field of a tar header, once in bytes that are not ASCII.
+    "long-long-long-long-long-long-long-long-long-long-long-long-long-long-long-long-long-long-long-long-long-long",
+    "é-éééééééééééééééééééééééééééééééééééééééééééééééééééééééééééééé",
 ];
-const DIRECTORIES: &[&str] =
-    &["src", "lib", "src/deep", "lib/deep", "src/deep/er", ".config", "doc", HIDDEN, "out/sub"];
+const DIRECTORIES: &[&str] = &[
+    "src",
+    "src-2",
+    "src.d",
+    "lib",
+    "src/deep",
+    "src/deep-er",
+    "src/deep.d",
+    "lib/deep",
+    "lib/directory-with-a-name-that-does-not-fit-into-the-name-field-of-a-header-and-hardly-into-its-prefix-field",
+    "src/deep/er",
+    ".config",
+    "doc",
+    HIDDEN,
+    "out/sub",
+];
 /// The directory that rules may hide as a whole, and that no COPY names: buildah refuses to copy a
 /// hidden directory even when a later rule brings a file in it back.
 const HIDDEN: &str = "out";
@@ -56,11 +79,7 @@ pub(crate) fn generate(seed: u64) -> Case {
     let (entries, directories) = context(&mut random, fits_git);
     let mut ignore = Vec::new();
     if !random.once_in(3) {
-        for _ in 0..=random.below(4) {
-            ignore.push((*random.pick(RULES)).to_owned());
-        }
-        // Whatever the rules hide, COPY must find something.
-        ignore.extend(["!top.txt".to_owned(), format!("!**/{KEEP}"), "!*.tar*".to_owned()]);
+        ignore = rules(&mut random, &entries, &directories);
     }
     let arguments = vec![("FROM_OUTSIDE".to_owned(), format!("value {}", random.below(10)))];
     let mut stages: Vec<Stage> = Vec::new();
@@ -68,6 +87,28 @@ pub(crate) fn generate(seed: u64) -> Case {
         stages.push(stage(&mut random, number, &stages, &directories));
     }
     Case { fits_git, entries, ignore, arguments, stages }
+}
+
+/// Rules that hide this and that, and leave something for every COPY to find.
+fn rules(random: &mut Random, entries: &[Entry], directories: &[String]) -> Vec<String> {
+    let mut rules = Vec::new();
+    for _ in 0..=random.below(4) {
+        rules.push((*random.pick(RULES)).to_owned());
+    }
+    rules.extend(["!top.txt".to_owned(), "!*.tar*".to_owned()]);
+    if !rules.iter().any(|rule| rule.starts_with(HIDDEN)) {
+        rules.push(format!("!**/{KEEP}"));
+        return rules;
+    }
+    // For an exception in a hidden directory, buildah looks only if the exception begins with the
+    // directory's name; BuildKit looks for all that can match below it.
+    rules.extend(directories.iter().map(|directory| format!("!{directory}/{KEEP}")));
+    for entry in entries.iter().filter(|entry| entry.path.starts_with("out/")) {
+        if entry.path.ends_with(KEEP) && random.once_in(2) {
+            rules.push(format!("!{}", entry.path));
+        }
+    }
+    rules
 }
 
 /// Returns the entries, and the directories that COPY may name.
@@ -131,15 +172,11 @@ fn stage(random: &mut Random, number: usize, earlier: &[Stage], directories: &[S
         1 | 2 => Base::Busybox,
         _ => Base::Crafted,
     };
-    // Whether a stage triggers the ONBUILD of a stage below it is disputed between builders.
-    let quiet = |stage: &&Stage| !stage.steps.iter().any(|step| step.starts_with("ONBUILD"));
-    let lower: Vec<&Stage> = earlier.iter().filter(quiet).collect();
-    if !lower.is_empty() && random.once_in(3) {
-        base = Base::Stage(random.pick(&lower).name.clone());
+    if !earlier.is_empty() && random.once_in(3) {
+        base = Base::Stage(random.pick(earlier).name.clone());
     }
-    let sources: Vec<&str> = earlier.iter().map(|stage| stage.name.as_str()).collect();
     let mut writer = StageWriter::new(random, number, root_of(&base, earlier), directories);
-    writer.copy_from_candidates(&sources);
+    writer.copy_from_candidates(earlier);
     let steps = writer.write();
     Stage { name: format!("s{number}"), base, steps }
 }

@@ -1,6 +1,7 @@
 //! The tests: fresh seeds, kept cases, and the oracle against itself.
 
 use std::path::Path;
+use std::time::Instant;
 
 use super::buildah;
 use super::case::{Bases, Case};
@@ -9,6 +10,7 @@ use super::doors::Door;
 use super::generator::generate;
 use super::shrink::shrink;
 use crate::support::command::Outcome;
+use crate::support::git::COMMIT_TIME;
 use crate::support::{Access, Image, Registry, Sandbox, base, variables};
 
 /// How many fresh cases `tests/run` tries.
@@ -16,17 +18,28 @@ const FEW: u64 = 6;
 /// Where fresh seeds start.
 const FIRST: u64 = 1;
 
-/// Seeds that once failed, with what they found.
-const KEPT_SEEDS: &[(u64, &str)] = &[];
-
 #[test]
 fn generated_cases_agree_with_buildah() {
     let first = variables::number("LONGSHORE_TEST_SEED", FIRST);
     let count = variables::number("LONGSHORE_TEST_CASES", FEW);
     let bench = Bench::new();
-    for seed in KEPT_SEEDS.iter().map(|(seed, _)| *seed).chain(first..first + count) {
-        bench.check(&format!("seed {seed}"), generate(seed));
+    let mut failures: Vec<u64> = Vec::new();
+    // It goes on after a difference, so that a night's campaign finds more than one.
+    for seed in first..first + count {
+        let started = Instant::now();
+        let failure = bench.failure(&format!("seed {seed}"), &generate(seed));
+        let word = if failure.is_some() { "DIFFERS" } else { "agrees" };
+        eprintln!("seed {seed} {word} after {:.1?}", started.elapsed());
+        if let Some(text) = &failure {
+            eprintln!("{text}");
+        }
+        failures.extend(failure.map(|_| seed));
     }
+    let Some(first) = failures.first() else { return };
+    if variables::number("LONGSHORE_TEST_SHRINK", 1) != 0 {
+        bench.check(&format!("seed {first}"), generate(*first));
+    }
+    panic!("{} cases differ", failures.len());
 }
 
 #[test]
@@ -88,6 +101,16 @@ impl Bench {
         Self { sandbox, registry, bases }
     }
 
+    /// Returns how the doors and buildah disagree on `case`, if they do.
+    fn failure(&self, name: &str, case: &Case) -> Option<String> {
+        let text = match self.verdict(case) {
+            Verdict::Agree => return None,
+            Verdict::Differ(text) => text,
+            Verdict::Refused(outcome) => format!("buildah refuses it\n{}", outcome.report()),
+        };
+        Some(format!("=== {name}\n{text}\n{}", self.show(case)))
+    }
+
     /// Panics when a door makes something else of `case` than buildah does.
     fn check(&self, name: &str, case: Case) {
         let first = match self.verdict(&case) {
@@ -119,7 +142,7 @@ impl Bench {
             let built = self.with_context(case, |directory| {
                 door.build(&self.sandbox, &self.registry, case, directory)
             });
-            let text = explain(&oracle, built)?;
+            let text = explain(&oracle, built, door.wants_git())?;
             Some(format!("{door:?}:\n{text}"))
         });
         found.map_or(Verdict::Agree, Verdict::Differ)
@@ -138,12 +161,25 @@ impl Bench {
     }
 }
 
-fn explain(oracle: &Image, built: Result<Image, Outcome>) -> Option<String> {
+fn explain(oracle: &Image, built: Result<Image, Outcome>, has_commit: bool) -> Option<String> {
     match built {
         Err(outcome) => Some(outcome.report()),
         Ok(ours) => {
-            let found = differences(oracle, &ours);
+            let mut found = differences(oracle, &ours);
+            if has_commit {
+                found.extend(wrong_times(&ours));
+            }
             if found.is_empty() { None } else { Some(found.join("\n")) }
         }
     }
+}
+
+/// The files that every stage copies from the context first, and no step changes, where they do not
+/// have the commit's time. Buildah's own times differ by nature.
+fn wrong_times(ours: &Image) -> Vec<String> {
+    let tree = ours.tree();
+    tree.iter()
+        .filter(|(path, node)| path.starts_with("marker-") && node.mtime != COMMIT_TIME)
+        .map(|(path, node)| format!("/{path} has the time {}, not the commit's", node.mtime))
+        .collect()
 }

@@ -3,10 +3,13 @@
 //! The shrinker knows nothing of validity. A case that a part was missing from is simply one that
 //! the oracle refuses, and that does not count as failing.
 
-use super::case::Case;
+use super::case::{Case, Entry, Kind};
 
 /// How often a case may be built again on the way.
 const ATTEMPTS: usize = 150;
+
+/// How much of a file's content stays.
+const SHORT: usize = 10;
 
 /// Returns the smallest case found for which `fails` holds, as it does for `case`.
 pub(crate) fn shrink(case: Case, mut fails: impl FnMut(&Case) -> bool) -> Case {
@@ -35,7 +38,18 @@ pub(crate) fn shrink(case: Case, mut fails: impl FnMut(&Case) -> bool) -> Case {
 /// The number of parts.
 fn size(case: &Case) -> usize {
     let steps: usize = case.stages.iter().map(|stage| 1 + stage.steps.len()).sum();
-    case.entries.len() + case.ignore.len() + case.arguments.len() + steps
+    let long = case.entries.iter().filter(|entry| content(entry).len() > SHORT).count();
+    case.entries.len() + long + case.ignore.len() + case.arguments.len() + steps
+}
+
+fn content(entry: &Entry) -> &str {
+    if let Kind::File(_, content) = &entry.kind { content } else { "" }
+}
+
+fn shorten(entry: &mut Entry) {
+    if let Kind::File(_, content) = &mut entry.kind {
+        content.truncate(SHORT);
+    }
 }
 
 /// Every case that has something less, the largest cuts first.
@@ -65,6 +79,7 @@ fn smaller(case: &Case) -> Vec<Case> {
         offer(&|case| drop(case.ignore.remove(at)));
     }
     offer(&|case| case.arguments.clear());
+    offer(&|case| case.entries.iter_mut().for_each(shorten));
     candidates
 }
 

@@ -4,7 +4,7 @@
 //! from it. Files that have two names are not changed by a later step: whether the other name
 //! follows depends on the file system that a builder works on.
 
-use super::case::Base;
+use super::case::{Base, Stage};
 use super::generator::KEEP;
 use crate::support::random::Random;
 
@@ -14,7 +14,7 @@ pub(crate) struct StageWriter<'a> {
     number: usize,
     root: &'a Base,
     directories: &'a [String],
-    sources: Vec<String>,
+    sources: Vec<&'a Stage>,
     /// Files that RUN steps of this stage have made and that may be changed.
     files: Vec<String>,
     count: usize,
@@ -34,13 +34,16 @@ impl<'a> StageWriter<'a> {
     }
 
     /// Names the stages that `COPY --from` may take from.
-    pub(crate) fn copy_from_candidates(&mut self, names: &[&str]) {
-        self.sources = names.iter().map(|name| (*name).to_owned()).collect();
+    pub(crate) fn copy_from_candidates(&mut self, stages: &'a [Stage]) {
+        self.sources = stages.iter().collect();
     }
 
     /// Returns the instructions.
     pub(crate) fn write(mut self) -> Vec<String> {
         self.step(format!("COPY top.txt /marker-s{}", self.number));
+        if *self.root != Base::Scratch && self.random.once_in(2) {
+            self.odd_directory();
+        }
         for _ in 0..2 + self.random.below(7) {
             self.count += 1;
             match self.random.below(10) {
@@ -63,9 +66,19 @@ impl<'a> StageWriter<'a> {
         format!("/opt/{}{}-{}", self.random.pick(&["f", "g", "h"]), self.number, self.count)
     }
 
+    /// A directory of which the content has unusual modes, owners and names.
+    fn odd_directory(&mut self) {
+        let odd = odd_directory(&format!("s{}", self.number));
+        self.step(format!(
+            "RUN mkdir -p {odd}/in/er {odd}/in-2 && echo f > {odd}/in/f && ln {odd}/in/f {odd}/in/g && \\\n    \
+             ln -s f {odd}/in/s && echo t > {odd}/in.txt && chmod 4711 {odd}/in.txt && \\\n    \
+             chown -R 7:8 {odd}/in && chmod 2751 {odd}/in && chmod 1777 {odd}/in/er && chmod 0 {odd}/in-2"
+        ));
+    }
+
     fn run(&mut self) {
         let path = self.fresh();
-        let script = match (self.random.below(12), self.files.pop()) {
+        let script = match (self.random.below(18), self.files.pop()) {
             (0, Some(file)) => {
                 format!("chmod 0{} {file}", self.random.pick(&["600", "4711", "2755"]))
             }
@@ -83,6 +96,17 @@ impl<'a> StageWriter<'a> {
             ),
             (9, _) => self.run_on_base(&path),
             (10, _) => format!("echo a > {path} && ln {path} {path}.b && chmod 640 {path}.b"),
+            (11, _) => format!("echo a > {path} && ln {path} {path}-b && echo b >> {path}-b"),
+            (12, _) => format!("mkdir -p {path}/x && echo 1 > {path}/x/f && mv {path}/x {path}/y"),
+            (13, _) => format!(
+                "mkdir {path} {path}-b {path}b && echo 1 | tee {path}/z {path}-b/z {path}.txt > {path}b/z"
+            ),
+            (14, _) => format!(
+                "mkdir -p {path}/$(printf %0200d 1)/$(printf %0200d 2) && echo long > {path}-$(printf %0150d 7)"
+            ),
+            (15, _) => {
+                format!("mkdir -m 1777 {path} && mkdir -m 2770 {path}/ž && echo ü > {path}/ž/ñ")
+            }
             (_, _) => {
                 self.files.push(path.clone());
                 format!("umask 027 && echo made > {path}")
@@ -104,11 +128,17 @@ impl<'a> StageWriter<'a> {
                 "rm -f /etc/group- && ls / > {path}.ls && rm {path}.ls && mkdir {path}"
             );
         }
-        match self.random.below(5) {
+        match self.random.below(9) {
+            4 => format!("mv /op {path}; mv /shared {path}-2 && mkdir -m 2755 /shared"),
+            5 => "rm -rf /kept && echo file > /kept && rm /kept && mkdir /kept && echo a > /kept/a"
+                .to_owned(),
+            6 => "rm -rf /special && echo 'a file now' > /special".to_owned(),
+            7 => "rm -rf /special && mkdir -p /special/er && echo n > /special/noted".to_owned(),
             0 => "rm -rf /op && mkdir -m 0711 /op && echo again > /op/again".to_owned(),
             1 => format!("ls /op /kept > {path} 2>&1 || true"),
-            2 => "rm -f /links/three /special/pipe".to_owned(),
-            3 => "chown 0:50 /special/noted && chmod 0600 /special/noted".to_owned(),
+            2 => "rm -f /links/three; test -f /special || rm -f /special/pipe".to_owned(),
+            3 => "! test -d /special || chown 0:50 /special/noted && chmod -R 0600 /special"
+                .to_owned(),
             _ => format!("rm -rf /kept && cp -a /shared {path}"),
         }
     }
@@ -120,11 +150,19 @@ impl<'a> StageWriter<'a> {
             self.step(format!("COPY {flags}top.txt {target}/"));
             return;
         };
-        let text = match self.random.below(9) {
+        let text = match self.random.below(11) {
+            9 if *self.root != Base::Scratch => {
+                let link = self.link_to_directory();
+                format!("COPY {flags}{directory}/{KEEP} {link}\nCOPY top.txt {link}/new/")
+            }
+            10 if *self.root != Base::Scratch => {
+                let link = self.link_to_directory();
+                format!("COPY {directory} {link}")
+            }
             0 => format!("COPY {flags}{directory}/{KEEP} {target}/"),
             1 => format!("COPY {flags}{directory}/{KEEP} {target}/renamed"),
-            2 => format!("COPY {directory} {target}"),
-            3 => format!("COPY {directory}/ {target}/"),
+            2 => format!("COPY {flags}{directory} {target}"),
+            3 => format!("COPY {flags}{directory}/ {target}/"),
             4 => format!("COPY {flags}top.txt {directory}/{KEEP} {target}/"),
             5 => format!("COPY {flags}{directory}/ke*p top.* {target}/"),
             6 => format!(
@@ -134,6 +172,13 @@ impl<'a> StageWriter<'a> {
             _ => format!("COPY {flags}top.txt relative/{}", self.count),
         };
         self.step(text);
+    }
+
+    /// Makes a link to a new directory and returns the link.
+    fn link_to_directory(&mut self) -> String {
+        let link = self.fresh();
+        self.step(format!("RUN mkdir -p /opt/real{link} && ln -s real{link} {link}"));
+        link
     }
 
     fn add(&mut self) {
@@ -150,11 +195,17 @@ impl<'a> StageWriter<'a> {
         if self.sources.is_empty() {
             return self.copy();
         }
-        let source = self.random.pick(&self.sources).clone();
+        let stage = *self.random.pick(&self.sources);
+        let source = &stage.name;
         let (flags, target) = (self.flags(), self.target());
         let what = self.random.pick(&["{}", "{}/", "{}/taken"]);
         let target = what.replace("{}", &format!("{target}/from-{}", self.count));
-        self.step(format!("COPY --from={source} {flags}/marker-{source} {target}"));
+        let odd = odd_directory(source);
+        if stage.steps.iter().any(|step| step.contains(&odd)) && self.random.once_in(2) {
+            self.step(format!("COPY --from={source} {flags}{odd} {target}"));
+        } else {
+            self.step(format!("COPY --from={source} {flags}/marker-{source} {target}"));
+        }
     }
 
     /// A directory that exists, one that does not, or one behind a link.
@@ -210,7 +261,13 @@ impl<'a> StageWriter<'a> {
             "ENTRYPOINT exec top".to_owned(),
             "HEALTHCHECK --interval=5s --timeout=3s --retries=2 CMD true".to_owned(),
             "HEALTHCHECK NONE".to_owned(),
-            format!("ONBUILD RUN echo {number}"),
+            format!("ONBUILD ENV TRIGGERED=\"$TRIGGERED {number}\""),
+            format!("ONBUILD COPY top.txt /opt/triggered-{number}"),
+            "ENV NESTED=${OTHER:-${SET:-deep}} KEPT='$SET' ESCAPED=\"\\$SET\"".to_owned(),
+            format!("ENV A=1 B=$A\nENV B=$A C=${{A}}b D=${{A:+{number}}} E=${{NOPE}}-$NOPE"),
+            format!(
+                "ARG UNSET\nARG CHAINED=${{UNSET:-{number}}}\nLABEL chained=$CHAINED${{UNSET:+no}}"
+            ),
             "SHELL [\"/bin/sh\", \"-ec\"]".to_owned(),
             format!("WORKDIR /opt/work-{number}"),
             format!("WORKDIR relative-{number}/deep"),
@@ -223,9 +280,19 @@ impl<'a> StageWriter<'a> {
         if self.random.once_in(8) && *self.root != Base::Scratch {
             self.step(format!("USER app\nRUN id -u > /tmp/user-{number}\nUSER 0:0"));
         }
+        if self.random.once_in(8) && *self.root != Base::Scratch {
+            self.step(format!(
+                "USER app\nWORKDIR /tmp/home-{number}\nRUN pwd > /tmp/pwd-{number}\nUSER 0:0"
+            ));
+        }
         if self.random.once_in(12) {
             let user = *self.random.pick(&["1000", "1000:50", "root"]);
             self.step(format!("USER {user}\nUSER root"));
         }
     }
+}
+
+/// Where the stage `name` may have a directory with unusual things in it.
+fn odd_directory(name: &str) -> String {
+    format!("/odd-{name}")
 }

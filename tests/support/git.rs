@@ -8,6 +8,8 @@ use super::sandbox::Sandbox;
 
 /// The time of every commit.
 const DATE: &str = "2024-02-03T04:05:06+00:00";
+/// The same in seconds since 1970.
+pub(crate) const COMMIT_TIME: u64 = 1_706_933_106;
 
 /// A repository with a worktree.
 #[derive(Clone, Debug)]

@@ -46,6 +46,8 @@ fn resolve(user: &str, passwd: &str, group: &str) -> Result<Account, String> {
     let uid = match (&entry, number) {
         (Some(entry), _) => number_in(entry, 2).expect("filtered above"),
         (None, Some(number)) => number,
+        // As in BuildKit, also where an image has no such file.
+        (None, None) if name == "root" => 0,
         (None, None) => return Err(format!("/etc/passwd has no user {name}")),
     };
     let own_gid = entry.as_ref().and_then(|entry| number_in(entry, 3)).unwrap_or(0);
@@ -151,6 +153,7 @@ mod tests {
     #[test]
     fn an_image_without_accounts_has_root() {
         let expected = Account { uid: 0, gid: 0, groups: vec![0], home: "/".into() };
-        assert_eq!(resolve("", "", ""), Ok(expected));
+        assert_eq!(resolve("", "", ""), Ok(expected.clone()));
+        assert_eq!(resolve("root", "", ""), Ok(expected));
     }
 }

@@ -105,6 +105,23 @@ async fn links_of_the_context_are_copied_as_links() {
     assert_eq!(machine.top(&build).await.unwrap(), expected);
 }
 
+#[tokio::test]
+async fn names_of_one_file_in_the_context_stay_names_of_one_file() {
+    let machine = Machine::new();
+    for (text, expected) in [
+        ("COPY tree /srv/", vec!["srv/h 644 0:0 H", "srv/i 644 0:0 => srv/h"]),
+        ("COPY --chmod=600 tree /srv/", vec!["srv/h 600 0:0 H", "srv/i 600 0:0 => srv/h"]),
+        // Each source is copied by itself, and what it does not select is no name of the file.
+        ("COPY tree/h tree/i /srv/", vec!["srv/h 644 0:0 H", "srv/i 644 0:0 H"]),
+    ] {
+        let build = upon(&machine, text);
+        let tree = build.context.path().join("tree");
+        fs_err::remove_dir_all(tree.join("sub")).unwrap();
+        fs_err::hard_link(tree.join("h"), tree.join("i")).unwrap();
+        assert_eq!(machine.top(&build).await.unwrap(), expected, "{text}");
+    }
+}
+
 /// What `COPY --from=src SOURCE /d/` takes of an image of two layers.
 async fn from(machine: &Machine, words: &str) -> Result<Vec<String>, String> {
     let lower = [

@@ -213,7 +213,7 @@ fn tree_entry(path: Vec<u8>, mode: i32, object: ObjectId) -> ContextEntry {
         _ => (EntryKind::File, 0o644, Content::Git),
     };
     let object = if kind == EntryKind::Directory { ObjectId::default() } else { object };
-    ContextEntry { path, kind, mode, size: 0, object, mtime: None, content }
+    ContextEntry { path, kind, mode, size: 0, object, mtime: None, inode: None, content }
 }
 
 /// Tells whether a directory has what every git directory has.

@@ -25,6 +25,7 @@ fn context(lines: &[&str]) -> Vec<ContextEntry> {
                 size: 0,
                 object,
                 mtime: None,
+                inode: None,
                 content: Content::None,
             }
         })
