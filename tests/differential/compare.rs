@@ -24,6 +24,8 @@ enum What {
     Default(&'static str, &'static str),
     /// A field in shell form for which buildah takes `/bin/sh -c` where SHELL names another shell.
     OtherShell(&'static str),
+    /// The order of a field's words, each of which is there once.
+    Order(&'static str),
     /// Attributes whose names begin so.
     Xattr(&'static str),
     /// Bits of a file's mode that only we have.
@@ -47,6 +49,10 @@ const KNOWN: &[Known] = &[
     Known {
         what: What::OtherShell("Entrypoint"),
         reason: "SHELL is for ENTRYPOINT as well, by the reference; buildah takes `/bin/sh -c`",
+    },
+    Known {
+        what: What::Order("Env"),
+        reason: "BuildKit gives a variable its new value in its place, buildah may put it last",
     },
     Known {
         what: What::OnlyOurBits(0o6000),
@@ -95,7 +101,11 @@ pub(crate) fn differences(oracle: &Image, ours: &Image) -> Vec<String> {
             }
         });
         let shell = &ours.config["config"]["Shell"];
-        if !KNOWN.iter().any(|known| known.is_other_shell(field, shell, [&theirs, &own])) {
+        let is_known = |known: &Known| {
+            known.is_other_shell(field, shell, [&theirs, &own])
+                || known.is_other_order(field, [&theirs, &own])
+        };
+        if !KNOWN.iter().any(is_known) {
             push_unless_equal(&mut lines, field, &theirs, &own);
         }
     }
@@ -188,6 +198,16 @@ impl Known {
         matches!(self.what, What::OtherShell(name) if name == field)
             && (sh, c) == (&Value::from("/bin/sh"), &Value::from("-c"))
             && *own == Value::from(under_ours)
+    }
+
+    fn is_other_order(&self, field: &str, words: [&Value; 2]) -> bool {
+        let [theirs, own] = words.map(|value| {
+            let words = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+            let mut words: Vec<&str> = words.collect();
+            words.sort_unstable();
+            words
+        });
+        matches!(self.what, What::Order(name) if name == field) && theirs == own
     }
 
     fn drops_label(&self, name: &str) -> bool {
