@@ -22,6 +22,10 @@ enum What {
     OnlyInOracle(&'static str),
     /// A field of the configuration whose absence means this value.
     Default(&'static str, &'static str),
+    /// A field in shell form for which buildah takes `/bin/sh -c` where SHELL names another shell.
+    OtherShell(&'static str),
+    /// The order of a field's words, each of which is there once.
+    Order(&'static str),
     /// Attributes whose names begin so.
     Xattr(&'static str),
     /// Bits of a file's mode that only we have.
@@ -41,6 +45,14 @@ const KNOWN: &[Known] = &[
     Known {
         what: What::Default("WorkingDir", "/"),
         reason: "BuildKit writes the default down for images from scratch, buildah does not",
+    },
+    Known {
+        what: What::OtherShell("Entrypoint"),
+        reason: "SHELL is for ENTRYPOINT as well, by the reference; buildah takes `/bin/sh -c`",
+    },
+    Known {
+        what: What::Order("Env"),
+        reason: "BuildKit gives a variable its new value in its place, buildah may put it last",
     },
     Known {
         what: What::OnlyOurBits(0o6000),
@@ -88,7 +100,14 @@ pub(crate) fn differences(oracle: &Image, ours: &Image) -> Vec<String> {
                 value
             }
         });
-        push_unless_equal(&mut lines, field, &theirs, &own);
+        let shell = &ours.config["config"]["Shell"];
+        let is_known = |known: &Known| {
+            known.is_other_shell(field, shell, [&theirs, &own])
+                || known.is_other_order(field, [&theirs, &own])
+        };
+        if !KNOWN.iter().any(is_known) {
+            push_unless_equal(&mut lines, field, &theirs, &own);
+        }
     }
     compare_trees(&mut lines, &oracle.tree(), &ours.tree());
     lines
@@ -165,6 +184,30 @@ impl Known {
 
     fn is_default(&self, field: &str, value: &Value) -> bool {
         matches!(self.what, What::Default(name, default) if name == field && value == default)
+    }
+
+    /// Whether the words are one command, in the oracle's under the usual shell, in ours under that
+    /// of the configuration.
+    fn is_other_shell(&self, field: &str, shell: &Value, [theirs, own]: [&Value; 2]) -> bool {
+        let (Some(shell), Some([sh, c, command])) =
+            (shell.as_array(), theirs.as_array().map(Vec::as_slice))
+        else {
+            return false;
+        };
+        let under_ours: Vec<Value> = shell.iter().chain([command]).cloned().collect();
+        matches!(self.what, What::OtherShell(name) if name == field)
+            && (sh, c) == (&Value::from("/bin/sh"), &Value::from("-c"))
+            && *own == Value::from(under_ours)
+    }
+
+    fn is_other_order(&self, field: &str, words: [&Value; 2]) -> bool {
+        let [theirs, own] = words.map(|value| {
+            let words = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+            let mut words: Vec<&str> = words.collect();
+            words.sort_unstable();
+            words
+        });
+        matches!(self.what, What::Order(name) if name == field) && theirs == own
     }
 
     fn drops_label(&self, name: &str) -> bool {
