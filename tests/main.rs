@@ -11,6 +11,7 @@ mod differential;
 mod doors;
 mod endings;
 mod executor;
+mod executor_registries;
 mod fixtures_work;
 mod flags;
 mod log;
