@@ -114,6 +114,10 @@ fn a_named_image_is_built_alone_and_may_have_a_tag() {
     assert_eq!(outcome.stdout, format!("api: {tagged}@{digest}\n"));
     assert_eq!(Image::pull(&shop.sandbox, &shop.registry, &tagged).digest, digest);
 
+    let twice = ["--image", "api", "--image", "api", "--tag", "v2"];
+    let outcome = shop.build().args(twice).outcome().success();
+    assert_eq!(names(&outcome), ["api"], "an image named twice is one image");
+
     let outcome = shop.build().args(["--image", "api", "--image", "web"]).outcome().success();
     let mut both = names(&outcome);
     both.sort_unstable();
