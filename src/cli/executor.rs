@@ -161,6 +161,15 @@ pub struct AcceptedArgs {
     /// Log lines carry no time
     #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub log_timestamp: Option<bool>,
+    /// Nothing has to lie in a fixed place: see --work-dir
+    #[arg(long, value_name = "DIR")]
+    pub kaniko_dir: Option<PathBuf>,
+    /// What may be pushed shows when it is pushed
+    #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub skip_push_permission_check: Option<bool>,
+    /// Metadata is in the image without a layer
+    #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub force_build_metadata: Option<bool>,
 }
 
 fn truth(text: &str) -> Result<bool, String> {
@@ -187,6 +196,9 @@ impl AcceptedArgs {
             ("--cache-run-layers", self.cache_run_layers.is_some()),
             ("--image-fs-extract-retry", self.image_fs_extract_retry.is_some()),
             ("--log-timestamp", self.log_timestamp.is_some()),
+            ("--kaniko-dir", self.kaniko_dir.is_some()),
+            ("--skip-push-permission-check", self.skip_push_permission_check.is_some()),
+            ("--force-build-metadata", self.force_build_metadata.is_some()),
         ];
         flags.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect()
     }

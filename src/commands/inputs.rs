@@ -1,6 +1,6 @@
 //! What a build starts from: the project file, and each image's Dockerfile and context.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -125,7 +125,8 @@ fn chosen<'a>(
                 .hint(format!("its images are: {}", known.join(", ")))
         })
     };
-    names.iter().map(find).collect()
+    let mut seen = BTreeSet::new();
+    names.iter().filter(|name| seen.insert(*name)).map(find).collect()
 }
 
 /// Reads the inputs of one image after the other.

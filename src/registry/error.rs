@@ -203,6 +203,11 @@ impl NetworkError {
         matches!(tls_error(self.0.as_ref()), Some(rustls::Error::InvalidCertificate(_)))
     }
 
+    /// Whether the other side answered TLS with something else, as a server of plain HTTP does.
+    fn is_from_plain_peer(&self) -> bool {
+        matches!(tls_error(self.0.as_ref()), Some(rustls::Error::InvalidMessage(_)))
+    }
+
     /// Whether the other side spoke TLS, so that plain HTTP is no explanation of the failure.
     pub(super) fn is_from_tls_peer(&self) -> bool {
         let error = tls_error(self.0.as_ref());
@@ -250,7 +255,8 @@ impl RegistryError {
     /// or one of the statuses 408, 429, 500, 502, 503 and 504.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Stalled { .. } => true,
+            Self::Unreachable { source, .. } => !source.is_from_plain_peer(),
+            Self::Stalled { .. } => true,
             Self::Refused { answer, .. } => is_transient_status(answer.status),
             _ => false,
         }

@@ -42,6 +42,7 @@ impl BuildSettings {
             build_args,
             labels: labels(&args.label)?,
             project: None,
+            registry: registry::of_executor(&args.registry, &storage, environment)?,
             storage,
             synchronization: Some(Address::None),
             targets,
@@ -56,7 +57,6 @@ impl BuildSettings {
             runtime: runtime(&args.runtime)?,
             work_dirs: work_dir.map_or_else(|| work_dirs(environment), |dir| vec![dir]),
             home: environment.home(),
-            registry: registry::of_executor(&args.registry, environment)?,
             target: args.target,
             warnings: warnings.iter().map(warn).collect(),
         })
@@ -209,6 +209,9 @@ mod tests {
         assert_eq!(settings.storage, StorageChoice::Repo(cache));
         assert_eq!(settings.warnings.len(), 2, "{:?}", settings.warnings);
         assert!(settings.registry.skip_tls_verify_push && !settings.registry.insecure_push);
+        let trusted: Vec<_> = settings.registry.skip_tls_verify.iter().collect();
+        assert_eq!(trusted, ["reg.example"], "the cache is pulled from as it is pushed to");
+        assert!(settings.registry.insecure.is_empty());
     }
 
     #[test]

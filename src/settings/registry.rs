@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Environment;
+use super::{Environment, StorageChoice};
 use crate::cli::{ExecutorRegistryArgs, RegistryArgs};
 use crate::failure::Failure;
 use crate::registry::{Mirror, RegistryOptions, Secret};
@@ -23,8 +23,11 @@ pub(super) fn of_build(
 }
 
 /// The options of `longshore executor`, where kaniko's environment variables count as well.
+///
+/// The cache is pulled from as it is pushed to: kaniko has no flags of its own for it.
 pub(super) fn of_executor(
     args: &ExecutorRegistryArgs,
+    storage: &StorageChoice,
     environment: &Environment,
 ) -> Result<RegistryOptions, Failure> {
     let or_variable = |flags: &[String], name: &str, separator: char| -> Vec<String> {
@@ -40,12 +43,19 @@ pub(super) fn of_executor(
         all.extend(Mirror::parse_map(&map).map_err(Failure::usage)?);
     }
     all.extend(mirrors(&or_variable(&args.registry_mirror, "KANIKO_REGISTRY_MIRROR", ','))?);
+    let cache = match storage {
+        StorageChoice::Repo(cache) => Some(cache.registry.clone()),
+        StorageChoice::Layout | StorageChoice::None => None,
+    };
+    let with_cache = |hosts: &[String], pushes: bool| {
+        hosts.iter().cloned().chain(cache.clone().filter(|_| pushes)).collect()
+    };
     let defaults = RegistryOptions::default();
     Ok(RegistryOptions {
-        insecure: args.insecure_registry.iter().cloned().collect(),
+        insecure: with_cache(&args.insecure_registry, args.insecure),
         insecure_pull: args.insecure_pull,
         insecure_push: args.insecure,
-        skip_tls_verify: args.skip_tls_verify_registry.iter().cloned().collect(),
+        skip_tls_verify: with_cache(&args.skip_tls_verify_registry, args.skip_tls_verify),
         skip_tls_verify_pull: args.skip_tls_verify_pull,
         skip_tls_verify_push: args.skip_tls_verify,
         certificates: certificates(&args.registry_certificate)?,

@@ -16,6 +16,14 @@ pub(crate) fn executor(sandbox: &Sandbox) -> Run {
     longshore(sandbox).arg("executor")
 }
 
+/// The program through a link called `executor`, as kaniko's image names its own.
+pub(crate) fn linked_executor(sandbox: &Sandbox) -> Run {
+    let link = sandbox.path("bin/executor");
+    fs_err::create_dir_all(sandbox.path("bin")).expect("mkdir");
+    fs_err::os::unix::fs::symlink(PROGRAM, &link).expect("one link a sandbox");
+    with_homes(sandbox, Run::new(link))
+}
+
 /// `longshore` with a tmpfs of its own as work directory, mounted with `options`.
 pub(crate) fn longshore_on_tmpfs(sandbox: &Sandbox, options: &str) -> Run {
     let script = r#"mount -t tmpfs -o "$1" tmpfs "$2" && shift 2 && exec "$@""#;
