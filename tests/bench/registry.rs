@@ -1,9 +1,9 @@
 //! Debian's docker-registry on a free port of the loopback, for as long as its value lives.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::measure::command;
 
@@ -22,31 +22,27 @@ impl Registry {
         let host = free.expect("the loopback has a free port").to_string();
         let config = directory.join("registry.yml");
         let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nhttp: {{addr: \"{host}\"}}\n\
+            "version: 0.1\nlog: {{level: info}}\nhttp: {{addr: \"{host}\"}}\n\
              storage: {{filesystem: {{rootdirectory: {}/registry}}}}\n",
             directory.display()
         );
         fs_err::write(&config, text).expect("the directory is writable");
         let log = directory.join("registry.log");
         let output = fs_err::File::create(&log).expect("the directory is writable");
-        let child = command("docker-registry")
+        let mut child = command("docker-registry")
             .arg("serve")
             .arg(&config)
             .stdout(output.into_file())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("docker-registry is installed");
-        let registry = Self { child, log, host };
-        registry.wait();
-        registry
-    }
-
-    fn wait(&self) {
-        let start = Instant::now();
-        while std::net::TcpStream::connect(&self.host).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(10), "the registry does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let mut messages = BufReader::new(child.stderr.take().expect("it was asked for")).lines();
+        let listens =
+            messages.by_ref().map_while(Result::ok).any(|line| line.contains("listening"));
+        assert!(listens, "the registry ended before it listened");
+        // Its messages are of no interest, but a full pipe would stop it.
+        std::thread::spawn(move || messages.for_each(drop));
+        Self { child, log, host }
     }
 
     /// How many requests it has answered so far: lines of its access log.
