@@ -20,7 +20,7 @@ use crate::blocking::{Interrupt, blocking};
 use crate::layer::{Compression, LayerBlob};
 use crate::model::{Digest, Platform};
 use crate::output::{Bytes, Event, Outcome, Voice};
-use crate::plan::{CopySource, Parent, Plan, StageId, Step};
+use crate::plan::{CopySource, CopyStep, Parent, Plan, StageId, Step};
 use crate::registry::Registry;
 use crate::storage::{Layer, Origin, Storage};
 use crate::sync::Synchronization;
@@ -173,14 +173,7 @@ impl Engine {
             self.say_done(id, &built, start);
             return Ok(Arc::new(built));
         }
-        let parent = self.layers_of(spec.parent).await?;
-        let from = match &spec.step {
-            Step::Copy(step) => match &step.source {
-                CopySource::Image { from, .. } => Some(self.layers_of(*from).await?),
-                CopySource::Context { .. } => None,
-            },
-            _ => None,
-        };
+        let (parent, from) = self.inputs(id).await?;
         let permit = shared.permits.acquire().await.expect("the semaphore is never closed");
         let from = from.as_ref().map(|built| built.layers.as_slice());
         if shared.interrupt.is_set() {
@@ -196,6 +189,26 @@ impl Engine {
         let built = publish::publish(shared, spec, built).await?;
         self.say_done(id, &built, start);
         Ok(Arc::new(built))
+    }
+
+    /// Obtains what a stage is built upon and what it copies from, side by side.
+    async fn inputs(&self, id: StageId) -> Result<(Arc<Built>, Option<Arc<Built>>), BuildError> {
+        let spec = self.0.plan.stage(id);
+        let source = match &spec.step {
+            Step::Copy(CopyStep { source: CopySource::Image { from, .. }, .. }) => Some(*from),
+            _ => None,
+        };
+        let from = async {
+            match source {
+                Some(from) => self.layers_of(from).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        // Both are waited for, also when one fails: nothing may go on behind the build's back.
+        match tokio::join!(self.layers_of(spec.parent), from) {
+            (Err(BuildError::Interrupted), Err(error)) => Err(error),
+            (parent, from) => Ok((parent?, from?)),
+        }
     }
 
     async fn build(
