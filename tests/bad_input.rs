@@ -4,6 +4,8 @@
 //! A mismatch prints the real text ready to be pasted. All cases of a table are tried before the
 //! test fails.
 
+use regex::Regex;
+
 use crate::support::command::{Outcome, Run};
 use crate::support::fake_registry::{answering, deserted_address};
 use crate::support::normal::Normal;
@@ -554,11 +556,32 @@ impl Bench {
     ) -> Option<String> {
         let normal = more(Normal::new(&self.sandbox).registry(&self.registry));
         let stderr = normal.apply(&outcome.stderr);
-        if outcome.code == case.code && stderr == case.stderr {
+        let left = self.left_behind();
+        let nothing = case.code == 0 || (left.is_empty() && outcome.stdout.is_empty());
+        if outcome.code == case.code && stderr == case.stderr && nothing {
             return None;
         }
         let (name, wanted, got) = (case.name, case.code, outcome.code);
-        Some(format!("{name}: code {got}, expected {wanted}; stderr: r#\"{stderr}\"#,\n"))
+        let stdout = &outcome.stdout;
+        Some(format!(
+            "{name}: code {got}, expected {wanted}; left {left:?}; stdout {stdout:?}; stderr: \
+             r#\"{stderr}\"#,\n"
+        ))
+    }
+
+    /// What a failed build must not leave: its place in the work directory, and an image. (Stages
+    /// that were finished before the fault are kept.)
+    fn left_behind(&self) -> Vec<String> {
+        let places = ["builds", "scratch"].map(|name| self.sandbox.path("work").join(name));
+        let places = places.iter().filter_map(|place| fs_err::read_dir(place).ok()).flatten();
+        let places = places.map(|entry| entry.expect("an entry").path().display().to_string());
+        let index = self.sandbox.path("state/layouts/bad/index.json");
+        let index = fs_err::read_to_string(index).unwrap_or_default();
+        // An image is named by a pointer only, a stage also by DIGEST-MILLIS.
+        let pointers = index.matches("\"at-").count();
+        let stages = Regex::new("\"[0-9a-f]{56}-[0-9]{13}\"").expect("a valid pattern");
+        let images = pointers.saturating_sub(stages.find_iter(&index).count());
+        places.chain((images > 0).then(|| format!("{images} images"))).collect()
     }
 }
 
