@@ -4,7 +4,6 @@
 //! indexes; its files are never unpacked here.
 
 use std::io::{self, Read};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use longshore_runtime::entry::Kind;
@@ -15,11 +14,12 @@ use super::error::BuildError;
 use super::extract::{Spool, Unpacking, is_archive};
 use super::picks;
 use super::placement::{Pick, Placement};
+use super::sending;
 use super::tree::{Content, Implied, PlaceError, Tree};
 use crate::blocking::blocking;
 use crate::context::{ContextError, ContextSource};
-use crate::layer::{LayerBlob, MergedIndex, write_layer};
-use crate::plan::{CopyKind, CopySource, CopyStep, Place, StageId, StageSpec, Step, WorkdirStep};
+use crate::layer::{LayerBlob, LayerError, MergedIndex};
+use crate::plan::{CopyKind, CopySource, CopyStep, Place, StageId, Step, WorkdirStep};
 use crate::storage::Layer;
 
 /// Everything that the blocking half of a COPY needs.
@@ -30,7 +30,6 @@ struct Assembly {
     picks: Vec<Pick>,
     owner: Option<crate::layer::Owner>,
     spool: Spool,
-    directory: PathBuf,
 }
 
 /// Builds the layer of a COPY or ADD stage upon `parent`; `from` are the layers that `--from`
@@ -44,7 +43,6 @@ pub(super) async fn copy(
     let spec = shared.plan.stage(stage);
     let Step::Copy(step) = &spec.step else { unreachable!("only COPY stages get here") };
     let index = shared.layers.merged(parent).await?;
-    let directory = shared.place.clone();
     let mut spool = new_spool(shared).await?;
     let mut chown = None;
     if let Some(text) = &step.chown {
@@ -70,17 +68,18 @@ pub(super) async fn copy(
         return Err(spec.place.error("no file matches", Some(hint)).into());
     }
     let shared = Arc::clone(shared);
-    let assembly = Assembly { shared, stage, index, picks, owner: chown, spool, directory };
+    let assembly = Assembly { shared, stage, index, picks, owner: chown, spool };
     blocking(move || assembly.run()).await
 }
 
 /// Builds the layer of a WORKDIR stage upon `parent`; it is empty where the directory exists.
 pub(super) async fn workdir(
     shared: &Arc<Shared>,
-    spec: &StageSpec,
+    stage: StageId,
     step: &WorkdirStep,
     parent: &[Layer],
 ) -> Result<LayerBlob, BuildError> {
+    let spec = shared.plan.stage(stage);
     let place = &spec.place;
     let index = shared.layers.merged(parent).await?;
     let spool = new_spool(shared).await?;
@@ -95,13 +94,7 @@ pub(super) async fn workdir(
         made.map_err(|error| place.error(error.to_string(), None))?;
         let mut none =
             |_: Content| -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(io::empty())) };
-        Ok(write_layer(
-            &shared.place,
-            shared.options.compression,
-            shared.options.threads,
-            shared.interrupt.flag(),
-            &mut |sink| tree.emit(sink, &mut none),
-        )?)
+        sending::write(&shared, stage, &mut |sink| tree.emit(sink, &mut none))
     })
     .await
 }
@@ -194,16 +187,10 @@ impl Assembly {
             Content::None => Ok(Box::new(io::empty()) as Box<dyn Read + Send>),
         };
         let shared = &self.shared;
-        let written = write_layer(
-            &self.directory,
-            shared.options.compression,
-            shared.options.threads,
-            shared.interrupt.flag(),
-            &mut |sink| tree.emit(sink, &mut open),
-        );
+        let written = sending::write(shared, self.stage, &mut |sink| tree.emit(sink, &mut open));
         match (failure, written) {
-            (Some(error), _) => Err(error.into()),
-            (None, written) => Ok(written?),
+            (Some(error), Err(BuildError::Layer(LayerError::Write { .. }))) => Err(error.into()),
+            (_, written) => written,
         }
     }
 }

@@ -53,7 +53,9 @@ pub(super) async fn build(settings: BuildSettings, interrupt: Interrupt) -> Outc
     let plan = plan(&settings, inputs, &registry, &bases).await?;
 
     let place = start(&work).await?;
-    let around = Surroundings { storage, locks, registry, work, voice: settings.voice, interrupt };
+    let voice = settings.voice;
+    let destination = places::repository(&destinations);
+    let around = Surroundings { storage, destination, locks, registry, work, voice, interrupt };
     let engine = Engine::new(plan, around, options(&settings, project), &place);
     let formats = engine.plan().images.iter().map(|image| format(&settings, engine.plan(), image));
     let deliveries: Vec<Delivery> = formats
@@ -216,6 +218,7 @@ fn options(settings: &BuildSettings, project: String) -> EngineOptions {
         runtime: settings.runtime,
         project,
         host: Platform::host(),
+        spool_limit: settings.spool_limit,
     }
 }
 

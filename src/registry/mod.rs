@@ -34,6 +34,7 @@ mod options;
 mod resolve;
 mod retry;
 mod secret;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     BuildSettings, Door, Environment, ResultFiles, StorageChoice, Target, epoch, pair, platform,
-    registry, runtime,
+    registry, runtime, spool_limit,
 };
 use crate::cli::{BuildArgs, LogArgs, LogFormat};
 use crate::failure::{Failure, Kind};
@@ -48,6 +48,7 @@ impl BuildSettings {
             worktree: !args.no_worktree,
             runtime: runtime(&args.runtime)?,
             work_dirs: work_dir.map_or_else(|| environment.work_dirs(), |dir| vec![dir]),
+            spool_limit: args.spool_limit.as_deref().map(spool_limit).transpose()?,
             home: environment.home(),
             registry: registry::of_build(&args.registry, environment)?,
             warnings: Vec::new(),

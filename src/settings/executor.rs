@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     BuildSettings, Door, Environment, ResultFiles, StorageChoice, Target, epoch, pair, platform,
-    registry, runtime,
+    registry, runtime, spool_limit,
 };
 use crate::cli::ExecutorArgs;
 use crate::failure::Failure;
@@ -56,6 +56,7 @@ impl BuildSettings {
             worktree: true,
             runtime: runtime(&args.runtime)?,
             work_dirs: work_dir.map_or_else(|| work_dirs(environment), |dir| vec![dir]),
+            spool_limit: args.spool_limit.as_deref().map(spool_limit).transpose()?,
             home: environment.home(),
             target: args.target,
             warnings: warnings.iter().map(warn).collect(),
