@@ -20,7 +20,7 @@ use crate::model::Platform;
 use crate::output::Event;
 use crate::plan::{
     Base, BaseCache, BaseId, Given, Graph, ImagePlan, ImageRequest, ImageSource, Parent, Plan,
-    Times, graph, lower, needs_context, resolve,
+    Times, graph, lower, resolve,
 };
 use crate::registry::Registry;
 use crate::report::{make_directory, report, write_file};
@@ -146,9 +146,7 @@ async fn plan(
         let mut notes = BTreeSet::new();
         for request in &requests {
             lower(&mut plan, &bases, request)?;
-            if needs_context(request, &plan) {
-                notes.extend(request.context.notes()?.iter().cloned());
-            }
+            notes.extend(request.context.notes());
         }
         for message in notes {
             voice.say(&Event::Warning { message });

@@ -21,7 +21,7 @@ pub(crate) mod tests;
 pub use base_cache::BaseCache;
 pub use digest::Inputs;
 pub use graph::{Graph, ImageSource, Source, graph, stage_name};
-pub use lower::{ImageRequest, PlanError, lower, needs_context};
+pub use lower::{ImageRequest, PlanError, lower};
 pub use resolve::{Base, ResolveError, resolve};
 pub use scope::{DEFAULT_PATH, Given, Scope};
 pub use stage::{
