@@ -197,6 +197,18 @@ fn a_build_killed_in_the_middle_of_a_download_leaves_nothing_that_is_trusted() {
     assert_eq!(leftovers(&pod), Vec::<String>::new());
 }
 
+#[test]
+fn a_layer_whose_upload_is_lost_is_made_again() {
+    let bench = Bench::new(100 * MIB);
+    let pod = Sandbox::new();
+    let losing = Stall::losing(bench.registry.address(), 40 << 20);
+    let build = bench.build(&pod, &losing.address, "app").args(["--spool-limit", "32M"]);
+    let outcome = build.outcome().success();
+    let said = "the layer is made again, because its upload failed";
+    assert!(outcome.stderr.contains(said), "{}", outcome.report());
+    assert_eq!(Bench::digest(&outcome), Bench::digest(&bench.build_anew()));
+}
+
 /// What builds have left behind in the work directory.
 fn leftovers(pod: &Sandbox) -> Vec<String> {
     let entries = fs_err::read_dir(pod.path("work/builds")).expect("the work directory");
