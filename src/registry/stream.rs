@@ -17,7 +17,7 @@ use reqwest::{Method, Url};
 use super::transport::{COMMIT_PATIENCE, Call, Payload, Place, Wire};
 use super::upload::{
     MAX_MONOLITHIC, MAX_RESTARTS, OCTETS, SMALL_CHUNK, Started, cancel, commit, exists,
-    is_lost_session, is_too_large, next_location, received, start, status,
+    is_lost_session, is_too_large, next_location, received, start_once, status,
 };
 use super::{Pushed, RegistryError, answer};
 use crate::model::Digest;
@@ -93,7 +93,7 @@ impl Streaming<'_> {
     /// Sends everything that is not there yet.
     async fn send(&mut self) -> Result<(), RegistryError> {
         if self.session.is_none()
-            && let Started::Session(location) = start(self.wire, self.place, None).await?
+            && let Started::Session(location) = start_once(self.wire, self.place, None).await?
         {
             self.session = Some(location);
         }

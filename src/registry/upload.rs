@@ -200,7 +200,7 @@ async fn mount(
     Ok(opened)
 }
 
-pub(super) async fn start(
+async fn start(
     wire: &Wire,
     place: &Place,
     mount: Option<(&Digest, &str)>,
@@ -214,7 +214,7 @@ pub(super) async fn start(
     }
 }
 
-async fn start_once(
+pub(super) async fn start_once(
     wire: &Wire,
     place: &Place,
     mount: Option<(&Digest, &str)>,
