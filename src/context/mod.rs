@@ -49,3 +49,6 @@ pub use source::{
     At, ContextOptions, ContextSource, GitDirectory, LfsPointers, RepositoryUse, open,
 };
 pub use source_pattern::Wildcards;
+
+#[cfg(test)]
+mod tests;

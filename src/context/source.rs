@@ -1,8 +1,8 @@
 //! The seam between contexts and the rest, and the choice of the implementation.
 
 use std::fmt::Debug;
-use std::io::Read;
-use std::path::Path;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use super::dir::DirectoryContext;
 use super::git;
@@ -127,7 +127,8 @@ pub enum LfsPointers {
     Keep,
 }
 
-/// Opens the context in `directory`.
+/// Opens the context in `directory`. A revision's directory need not exist on disk: below a
+/// repository it is a path in the commit.
 ///
 /// # Errors
 /// When it is not a directory, or lies in a git repository that cannot be used.
@@ -135,9 +136,13 @@ pub fn open(
     directory: &Path,
     options: ContextOptions,
 ) -> Result<Box<dyn ContextSource>, ContextError> {
-    let root =
-        fs_err::canonicalize(directory).map_err(|error| ContextError::read(directory, error))?;
-    if !root.is_dir() {
+    let root = match &options.repository {
+        RepositoryUse::Revision(_) => canonical_start(directory),
+        _ => fs_err::canonicalize(directory),
+    };
+    let root = root.map_err(|error| ContextError::read(directory, error))?;
+    let in_commit = matches!(options.repository, RepositoryUse::Revision(_));
+    if !in_commit && !root.is_dir() {
         return Err(ContextError::NotADirectory { path: directory.to_owned() });
     }
     if options.repository != RepositoryUse::Ignore
@@ -146,4 +151,23 @@ pub fn open(
         return Ok(context);
     }
     Ok(Box::new(DirectoryContext::new(root, options.ignore)))
+}
+
+/// The canonical path of as much of `path` as exists, and the rest as it is.
+fn canonical_start(path: &Path) -> io::Result<PathBuf> {
+    let mut rest = PathBuf::new();
+    for start in path.ancestors() {
+        let place = if start.as_os_str().is_empty() { Path::new(".") } else { start };
+        match fs_err::canonicalize(place) {
+            Ok(found) if rest.as_os_str().is_empty() => return Ok(found),
+            Ok(found) => return Ok(found.join(rest)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) => match start.file_name() {
+                Some(name) => rest = Path::new(name).join(rest),
+                // `..` behind something that is not there leads nowhere.
+                None => return Err(error),
+            },
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
 }
