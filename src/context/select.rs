@@ -267,7 +267,7 @@ impl View<'_> {
         let near = names
             .iter()
             .map(|other| (distance(name, other), other))
-            .filter(|&(distance, _)| distance <= 2 && distance < name.len())
+            .filter(|&(distance, other)| distance <= 2 && distance < name.len() && other != name)
             .min();
         Ok(near.map(|(_, other)| shown(&join_names(directory, other))))
     }

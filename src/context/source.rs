@@ -1,8 +1,8 @@
 //! The seam between contexts and the rest, and the choice of the implementation.
 
 use std::fmt::Debug;
-use std::io::Read;
-use std::path::Path;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use super::dir::DirectoryContext;
 use super::git;
@@ -93,6 +93,8 @@ pub struct ContextOptions {
     pub git_directory: GitDirectory,
     /// What becomes of Git LFS pointers.
     pub lfs_pointers: LfsPointers,
+    /// Whose repositories are used.
+    pub owners: Owners,
 }
 
 /// Whether a git repository around the context is used.
@@ -117,6 +119,17 @@ pub enum GitDirectory {
     Keep,
 }
 
+/// Whose repositories are used. What a foreign one could make others do (filters, hooks, included
+/// settings, a monitor of the file system) is never done for anybody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Owners {
+    /// Everybody's: in a pod the checkout is often another user's.
+    #[default]
+    Any,
+    /// Only those of the user who builds.
+    Own,
+}
+
 /// What becomes of a file of a git context whose content is a Git LFS pointer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LfsPointers {
@@ -127,7 +140,8 @@ pub enum LfsPointers {
     Keep,
 }
 
-/// Opens the context in `directory`.
+/// Opens the context in `directory`. A revision's directory need not exist on disk: below a
+/// repository it is a path in the commit.
 ///
 /// # Errors
 /// When it is not a directory, or lies in a git repository that cannot be used.
@@ -135,9 +149,13 @@ pub fn open(
     directory: &Path,
     options: ContextOptions,
 ) -> Result<Box<dyn ContextSource>, ContextError> {
-    let root =
-        fs_err::canonicalize(directory).map_err(|error| ContextError::read(directory, error))?;
-    if !root.is_dir() {
+    let root = match &options.repository {
+        RepositoryUse::Revision(_) => canonical_start(directory),
+        _ => fs_err::canonicalize(directory),
+    };
+    let root = root.map_err(|error| ContextError::read(directory, error))?;
+    let in_commit = matches!(options.repository, RepositoryUse::Revision(_));
+    if !in_commit && !root.is_dir() {
         return Err(ContextError::NotADirectory { path: directory.to_owned() });
     }
     if options.repository != RepositoryUse::Ignore
@@ -146,4 +164,23 @@ pub fn open(
         return Ok(context);
     }
     Ok(Box::new(DirectoryContext::new(root, options.ignore)))
+}
+
+/// The canonical path of as much of `path` as exists, and the rest as it is.
+fn canonical_start(path: &Path) -> io::Result<PathBuf> {
+    let mut rest = PathBuf::new();
+    for start in path.ancestors() {
+        let place = if start.as_os_str().is_empty() { Path::new(".") } else { start };
+        match fs_err::canonicalize(place) {
+            Ok(found) if rest.as_os_str().is_empty() => return Ok(found),
+            Ok(found) => return Ok(found.join(rest)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) => match start.file_name() {
+                Some(name) => rest = Path::new(name).join(rest),
+                // `..` behind something that is not there leads nowhere.
+                None => return Err(error),
+            },
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
 }

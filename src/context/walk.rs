@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use ignore::{DirEntry, WalkBuilder, WalkState};
+use ignore::{WalkBuilder, WalkState};
 
 use super::entry::{Content, Inode};
 use super::listing::{Found, Listing, Presence, arrange};
@@ -65,13 +65,20 @@ impl Walk<'_> {
     pub(super) fn list(&self) -> Result<(Listing, Vec<String>), ContextError> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
         let start = super::read::join(self.root, self.start);
+        let metadata =
+            fs_err::symlink_metadata(&start).map_err(|error| ContextError::read(&start, error))?;
+        if !metadata.is_dir() {
+            // The walker would follow a link that it starts with.
+            let Visit { found, note, .. } = self.visit(&start)?;
+            return Ok((arrange(found.into_iter().collect()), note.into_iter().collect()));
+        }
         let walker =
             WalkBuilder::new(start).standard_filters(false).threads(threads).build_parallel();
         let results = Mutex::new(Results::default());
         walker.run(|| {
             Box::new(|visited| {
                 let outcome = match visited {
-                    Ok(visited) => self.visit(&visited),
+                    Ok(visited) => self.visit(visited.path()),
                     Err(error) => Err(self.walk_error(error)),
                 };
                 let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,8 +108,7 @@ impl Walk<'_> {
         ContextError::read(self.root, cause)
     }
 
-    fn visit(&self, visited: &DirEntry) -> Result<Visit, ContextError> {
-        let place = visited.path();
+    fn visit(&self, place: &Path) -> Result<Visit, ContextError> {
         let path = place.strip_prefix(self.root).unwrap_or(place).as_os_str().as_bytes();
         if path.is_empty() {
             return Ok(Visit::nothing(WalkState::Continue));

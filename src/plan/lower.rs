@@ -309,7 +309,7 @@ impl Lowering<'_> {
                         dockerfile: Arc::clone(&self.request.dockerfile),
                         span: line.span(),
                     },
-                    times: self.request.times,
+                    times: self.request.times.of_stage(&digest),
                     inputs,
                     digest,
                     config: cursor.image.clone(),

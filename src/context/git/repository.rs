@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use git2::{ObjectType, Oid};
 
 use super::refs::Layout;
+use super::revparse::{self, Walk};
 use crate::context::identity::{
     EXECUTABLE_MODE, FILE_MODE, LINK_MODE, SUBMODULE_MODE, TREE_MODE, TreeRow,
 };
@@ -38,16 +39,15 @@ impl fmt::Debug for Repository {
 
 impl Repository {
     /// Finds the repository whose work tree holds `root`, a canonical path; if `bare` also one that
-    /// `root` itself is.
+    /// `root` or a directory above it is itself, in which `root` is then a path in the commit.
     pub(super) fn around(root: &Path, bare: bool) -> Result<Option<Self>, ContextError> {
-        if bare && is_git_directory(root) {
-            return Self::open(root.to_owned(), Vec::new()).map(Some);
-        }
-        for worktree in root.ancestors() {
-            let Some(directory) = git_directory(&worktree.join(".git"))? else {
-                continue;
+        for above in root.ancestors() {
+            let directory = match bare && is_git_directory(above) {
+                true => Some(above.to_owned()),
+                false => git_directory(&above.join(".git"))?,
             };
-            let prefix = root.strip_prefix(worktree).unwrap_or(Path::new(""));
+            let Some(directory) = directory else { continue };
+            let prefix = root.strip_prefix(above).unwrap_or(Path::new(""));
             let prefix = prefix.as_os_str().as_bytes().to_vec();
             return Self::open(directory, prefix).map(Some);
         }
@@ -85,8 +85,49 @@ impl Repository {
         self.peel(&id, "HEAD").map(Some)
     }
 
-    /// The commit that a revision names: `HEAD`, a branch, a tag, or an id, also a short one.
+    /// The commit that a revision names: `HEAD`, a branch, a tag, or an id, also a short one, and
+    /// the steps from there.
     pub(super) fn commit(&self, revision: &str) -> Result<Commit, ContextError> {
+        let (name, walks) = revparse::split(revision).ok_or_else(|| {
+            self.layout.refuse(format!(
+                "{revision:?} is not a revision: give a branch, a tag or an id, then ~N or ^N"
+            ))
+        })?;
+        let mut commit = self.named(name)?;
+        for walk in walks {
+            let parents = match walk {
+                Walk::Up(count) => vec![1; count as usize],
+                Walk::Parent(number) => vec![number],
+            };
+            for number in parents {
+                commit = self.parent(commit, number, revision)?;
+            }
+        }
+        Ok(commit)
+    }
+
+    /// The parent with that number; 0 is the commit itself.
+    fn parent(&self, commit: Commit, number: u32, revision: &str) -> Result<Commit, ContextError> {
+        let Some(index) = number.checked_sub(1) else { return Ok(commit) };
+        let handle = self.handle();
+        let fail = |error| self.failure(format!("{revision:?} names no commit here"), error);
+        let found =
+            Oid::from_str(&commit.id).and_then(|id| handle.find_commit(id)).map_err(fail)?;
+        let parent = found.parent_id(index as usize).map_err(fail)?;
+        match handle.find_commit(parent) {
+            Ok(parent) => Ok(facts(&parent)),
+            Err(error) => {
+                let reason = format!("{revision:?} leads to {parent}, which is not here");
+                let reason = match self.layout.is_shallow() {
+                    true => format!("{reason}: the clone is shallow; git fetch --deepen gets more"),
+                    false => reason,
+                };
+                Err(self.failure(reason, error))
+            }
+        }
+    }
+
+    fn named(&self, revision: &str) -> Result<Commit, ContextError> {
         if revision == "HEAD" || revision.starts_with("refs/") {
             let id = self.layout.resolve(revision)?;
             let id = id.ok_or_else(|| self.unknown(revision))?;

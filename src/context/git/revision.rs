@@ -31,8 +31,8 @@ const DEPTH_LIMIT: usize = 1000;
 pub(super) struct RevisionContext {
     repository: Repository,
     commit: Commit,
-    /// The context's root; nothing if the commit does not have the directory.
-    root: Option<ObjectId>,
+    /// The context's root.
+    root: ObjectId,
     options: ContextOptions,
 }
 
@@ -43,14 +43,18 @@ impl RevisionContext {
         options: &ContextOptions,
     ) -> Result<Self, ContextError> {
         let commit = repository.commit(revision)?;
-        let root = repository.root(&commit.id)?;
+        let Some(root) = repository.root(&commit.id)? else {
+            let prefix = String::from_utf8_lossy(&repository.prefix).into_owned();
+            let message = format!("commit {} has no directory {prefix:?}", commit.id);
+            return Err(repository.layout.refuse(message));
+        };
         Ok(Self { repository, commit, root, options: options.clone() })
     }
 
     /// The row of `path` in the tree that it lies in, whatever the rules say.
     fn row(&self, path: &[u8]) -> Result<Option<TreeRow>, ContextError> {
-        let root = |object| TreeRow { name: Vec::new(), mode: TREE_MODE, object };
-        let mut at = self.root.map(root);
+        let root = TreeRow { name: Vec::new(), mode: TREE_MODE, object: self.root };
+        let mut at = Some(root);
         for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
             at = match at {
                 Some(TreeRow { mode: TREE_MODE, object, .. }) => {
@@ -216,11 +220,6 @@ impl ContextSource for RevisionContext {
     fn identity(&self, path: &[u8]) -> Result<Option<Identity>, ContextError> {
         let row = match self.row(path)? {
             Some(row) => self.filtered(path, &row)?,
-            // A context that the commit does not have is an empty one.
-            None if path.is_empty() => {
-                let (name, object) = (Vec::new(), tree_id(Vec::new()));
-                Some(TreeRow { name, mode: TREE_MODE, object })
-            }
             None => None,
         };
         Ok(row.map(|row| Identity {
