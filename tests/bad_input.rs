@@ -489,7 +489,7 @@ fn work_directories_without_room_or_right_are_named() {
 [image 1] RUN true (rung [RUNG])
 error: [SANDBOX]/work/blobs/sha256/[HEX]: file cannot be read or written
   caused by: No space left on device (os error 28)
-hint: --work-dir names a directory with more room; --spool-limit bounds what a layer takes of it
+hint: --work-dir names a directory with more room
 "#,
         ),
         (

@@ -185,9 +185,9 @@ fn a_build_killed_in_the_middle_of_a_download_leaves_nothing_that_is_trusted() {
     let blobs = fs_err::read_dir(pod.path("work/blobs/sha256")).expect("the work directory");
     for blob in blobs.map(|entry| entry.expect("an entry").path()) {
         // What is still on its way has no digest for a name.
-        if blob.extension().is_none() {
+        let name = blob.file_name().expect("a name").to_string_lossy().into_owned();
+        if !name.contains('.') {
             let sum = Run::new("sha256sum").arg(&blob).succeed();
-            let name = blob.file_name().expect("a name").to_string_lossy().into_owned();
             assert!(sum.starts_with(&name), "{sum}");
         }
     }

@@ -118,7 +118,7 @@ impl Engine {
         let cells = plan.stages.iter().map(|_| OnceCell::new()).collect();
         let permits = Semaphore::new(options.threads.max(1));
         let (sandbox, place) = (OnceCell::new(), place.path().to_owned());
-        let layers = Layers::new(work.clone(), place.clone(), registry, interrupt.clone());
+        let layers = Layers::new(work.clone(), registry, interrupt.clone());
         Self(Arc::new(Shared {
             plan,
             storage,

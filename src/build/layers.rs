@@ -24,8 +24,6 @@ pub(super) struct Layers(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     work: WorkDir,
-    /// The place of this build, which the next one removes if this one is killed.
-    place: PathBuf,
     registry: Registry,
     interrupt: Interrupt,
     files: Once<Digest, PathBuf>,
@@ -49,21 +47,12 @@ impl<K: Ord + Hash, V> Once<K, V> {
 }
 
 impl Layers {
-    pub(super) fn new(
-        work: WorkDir,
-        place: PathBuf,
-        registry: Registry,
-        interrupt: Interrupt,
-    ) -> Self {
+    pub(super) fn new(work: WorkDir, registry: Registry, interrupt: Interrupt) -> Self {
         let (files, indexes, unpacked) = (Once::new(), Once::new(), Once::new());
-        Self(Arc::new(Shared { work, place, registry, interrupt, files, indexes, unpacked }))
+        Self(Arc::new(Shared { work, registry, interrupt, files, indexes, unpacked }))
     }
 
     /// Returns a file with the compressed bytes of `layer`, fetching them if need be.
-    ///
-    /// A blob gets its name in the work directory only when it is complete and has its digest, so
-    /// a file of that name and size is it. (After the machine itself lost power, a file may have
-    /// holes: whoever unpacks it compares the diff id, and a registry the digest.)
     pub(super) async fn file(&self, layer: &Layer) -> Result<PathBuf, BuildError> {
         let repository = match &layer.origin {
             Origin::File(path) => return Ok(path.clone()),
@@ -75,12 +64,9 @@ impl Layers {
             let kept = path.clone();
             let size = blocking(move || fs_err::metadata(kept).map(|meta| meta.len()).ok()).await;
             if size != Some(layer.size) {
-                let fresh = self.0.place.join(format!("fetch-{}", layer.digest.hex()));
-                let registry = &self.0.registry;
-                registry.fetch_blob(repository, &layer.digest, layer.size, &fresh).await?;
-                let place = path.clone();
-                let moved = blocking(move || fs_err::rename(fresh, place)).await;
-                moved.map_err(|source| BuildError::File { path: path.clone(), source })?;
+                let fetch =
+                    self.0.registry.fetch_blob(repository, &layer.digest, layer.size, &path);
+                fetch.await?;
             }
             Ok::<_, BuildError>(path)
         });

@@ -12,8 +12,7 @@ use crate::registry::RegistryError;
 use crate::storage::StorageError;
 use crate::sync::SyncError;
 
-const MORE_ROOM: &str =
-    "--work-dir names a directory with more room; --spool-limit bounds what a layer takes of it";
+const MORE_ROOM: &str = "--work-dir names a directory with more room";
 const MORE_SPOOL: &str = "raise --spool-limit, if the work directory has room for the layer";
 const TAKER: &str =
     "a registry takes a layer while it is made: --repo names one, or executor's --destination";

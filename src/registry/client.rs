@@ -118,8 +118,8 @@ impl Registry {
     }
 
     /// Streams a blob to the file `to`, verifying size and digest on the way, and going on where it
-    /// stopped after a broken connection. On an error the file is removed; a dropped call and a
-    /// killed process leave what was written, so `to` is to be no name that somebody trusts.
+    /// stopped after a broken connection. The file gets its name once it is verified: an error, a
+    /// dropped call and a killed process leave no file `to` that is not the blob.
     ///
     /// # Errors
     /// When the blob is not there, is another one, cannot be got, or the file cannot be written.

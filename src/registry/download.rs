@@ -17,7 +17,8 @@ use super::{RegistryError, answer};
 use crate::hashing::{self, BlobHasher};
 use crate::model::{Digest, Repository};
 
-/// The file being written, with what is known of its content so far.
+/// The file being written, with what is known of its content so far. It has no name that anybody
+/// looks for; errors call it by the one that it is to get.
 #[derive(Debug)]
 struct Target<'a> {
     path: &'a Path,
@@ -32,15 +33,17 @@ pub(super) async fn to_file(
     blob: (&Digest, u64),
     to: &Path,
 ) -> Result<(), RegistryError> {
-    let file = File::create(to).await.map_err(|error| RegistryError::io(to, error))?;
+    let failed = |error| RegistryError::io(to, error);
+    let directory = to.parent().unwrap_or(Path::new("."));
+    // Blobs may be linked into a layout that others read; the umask still counts.
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    let mut builder = tempfile::Builder::new();
+    let fresh = builder.prefix(".fetch-").permissions(readable).tempfile_in(directory);
+    let (file, fresh) = fresh.map_err(failed)?.into_parts();
+    let file = File::from_std(file);
     let mut target = Target { path: to, file, hasher: BlobHasher::new(), written: 0 };
-    let result = fill(wire, place, blob, &mut target).await;
-    if result.is_err()
-        && let Err(error) = tokio::fs::remove_file(to).await
-    {
-        tracing::debug!(%error, path = %to.display(), "an incomplete blob cannot be removed");
-    }
-    result
+    fill(wire, place, blob, &mut target).await?;
+    fresh.persist(to).map_err(|error| failed(error.error))
 }
 
 async fn fill(
