@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::dir::DirectoryContext;
 use super::git;
@@ -59,6 +59,8 @@ pub struct ContextOptions {
     pub git_directory: GitDirectory,
     /// What becomes of Git LFS pointers.
     pub lfs_pointers: LfsPointers,
+    /// Where big objects of git are put together; else where temporary files go.
+    pub scratch: Option<PathBuf>,
 }
 
 /// Whether a git repository around the context is used.

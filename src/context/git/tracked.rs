@@ -139,10 +139,9 @@ impl Tracked {
     /// has the size of the file, the repository that of the blob. (This is also how a file that Git
     /// LFS put there is told from its pointer.) What counts is the file, as in Docker.
     fn doubt_converted(&mut self, repository: &Repository) {
-        let known = self.files.iter().filter_map(|file| Some((file.object, file.stat?.size)));
-        let mut same = repository.have_sizes(known).into_iter();
-        for file in self.files.iter_mut().filter(|file| file.stat.is_some()) {
-            if !same.next().unwrap_or(false) {
+        for file in self.files.iter_mut() {
+            let size = repository.objects.size(file.object);
+            if file.stat.is_some_and(|stat| !size.is_ok_and(|size| size as u32 == stat.size)) {
                 file.stat = None;
             }
         }
