@@ -8,7 +8,7 @@
 //! Limits: SHA-256 and reftable repositories are refused with the reason. A sparse
 //! or split index is not read, which costs hashing all files. `core.worktree` is not obeyed.
 
-// mod index;
+mod index;
 mod objects;
 mod refs;
 mod repository;

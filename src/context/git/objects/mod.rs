@@ -37,4 +37,4 @@ pub(super) use reader::ObjectReader;
 pub(super) use store::Store;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

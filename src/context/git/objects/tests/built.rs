@@ -31,7 +31,13 @@ impl Builder {
     }
 
     /// Adds an entry that says to have `size` bytes; `before` comes between header and data.
-    fn add(&mut self, id: ObjectId, number: u8, size: usize, before: &[u8], data: &[u8]) -> u64 {
+    fn add(
+        &mut self,
+        id: ObjectId,
+        (number, size): (u8, usize),
+        before: &[u8],
+        data: &[u8],
+    ) -> u64 {
         let at = self.at();
         let mut rest = size >> 4;
         let mut byte = number << 4 | (size & 15) as u8;
@@ -51,14 +57,14 @@ impl Builder {
 
     fn blob(&mut self, content: &[u8]) -> (ObjectId, u64) {
         let id = ObjectId::of_blob(content);
-        (id, self.add(id, BLOB, content.len(), b"", content))
+        (id, self.add(id, (BLOB, content.len()), b"", content))
     }
 
     /// Adds a delta to what lies at `base`, a few bytes back.
     fn delta(&mut self, id: ObjectId, base: u64, delta: &[u8]) {
         let distance = u8::try_from(self.at() - base).unwrap();
         assert!(distance < 0x80);
-        self.add(id, OFFSET_DELTA, delta.len(), &[distance], delta);
+        self.add(id, (OFFSET_DELTA, delta.len()), &[distance], delta);
     }
 
     fn write(mut self, directory: &Path) -> Store {
@@ -152,7 +158,7 @@ fn deltas_of_big_bases_copy_from_files() {
     let (directory, made) = (tempfile::tempdir().unwrap(), ObjectId::of_blob(&wanted));
     let mut builder = Builder::new();
     let (id, _) = builder.blob(&base);
-    builder.add(made, NAMED_DELTA, delta.len(), id.as_bytes(), &delta);
+    builder.add(made, (NAMED_DELTA, delta.len()), id.as_bytes(), &delta);
     let store = builder.write(directory.path());
     assert!(read(&store, made).unwrap() == (ObjectKind::Blob, wanted));
 }
@@ -163,7 +169,7 @@ fn chains_without_an_end_are_errors() {
     let [a, b] = [1, 2].map(|byte| ObjectId::from_bytes([byte; 20]));
     let mut builder = Builder::new();
     for (id, base) in [(a, b), (b, a)] {
-        builder.add(id, NAMED_DELTA, 4, base.as_bytes(), b"\x01\x01\x01x");
+        builder.add(id, (NAMED_DELTA, 4), base.as_bytes(), b"\x01\x01\x01x");
     }
     let store = builder.write(directory.path());
     for text in [told(&store.open(a).unwrap_err()), told(&store.header(b).unwrap_err())] {
@@ -171,7 +177,7 @@ fn chains_without_an_end_are_errors() {
     }
     let absent = ObjectId::from_bytes([9; 20]);
     let mut builder = Builder::new();
-    builder.add(a, NAMED_DELTA, 4, absent.as_bytes(), b"\x01\x01\x01x");
+    builder.add(a, (NAMED_DELTA, 4), absent.as_bytes(), b"\x01\x01\x01x");
     builder.delta(b, builder.at(), b"\x01\x01\x01x");
     let store = builder.write(directory.path());
     let text = told(&store.open(a).unwrap_err());
@@ -192,15 +198,15 @@ fn sizes_and_indexes_that_lie_are_errors() {
     ] {
         let directory = tempfile::tempdir().unwrap();
         let mut builder = Builder::new();
-        builder.add(id, BLOB, size, b"", &content);
+        builder.add(id, (BLOB, size), b"", &content);
         let text = told(&read(&builder.write(directory.path()), id).unwrap_err());
         assert!(text.contains(reason) && text.contains("pack-1.pack"), "{text}");
         // The same as a base.
         let (directory, mut builder) = (tempfile::tempdir().unwrap(), Builder::new());
-        builder.add(id, BLOB, size.min(4000), b"", &content);
+        builder.add(id, (BLOB, size.min(4000)), b"", &content);
         let delta = [&[0xB8, 0x17, 1, 1, b'x'], b"".as_slice()].concat();
         let made = ObjectId::of_blob(b"x");
-        builder.add(made, NAMED_DELTA, delta.len(), id.as_bytes(), &delta);
+        builder.add(made, (NAMED_DELTA, delta.len()), id.as_bytes(), &delta);
         assert!(read(&builder.write(directory.path()), made).is_err());
     }
     let other = ObjectId::of_blob(b"other");

@@ -1,5 +1,6 @@
 //! Files with damage at random places.
 
+use std::fmt::Write as _;
 use std::sync::OnceLock;
 
 use proptest::prelude::*;
@@ -9,16 +10,19 @@ use crate::context::ObjectId;
 use crate::context::git::objects::Store;
 use crate::context::git::objects::delta::Sizes;
 
+/// Names and contents of files.
+type Contents = Vec<(String, Vec<u8>)>;
+
 /// The files of a pack with deltas, and the objects in it.
-fn pack() -> &'static (Vec<(String, Vec<u8>)>, Vec<ObjectId>) {
-    static PACK: OnceLock<(Vec<(String, Vec<u8>)>, Vec<ObjectId>)> = OnceLock::new();
+fn pack() -> &'static (Contents, Vec<ObjectId>) {
+    static PACK: OnceLock<(Contents, Vec<ObjectId>)> = OnceLock::new();
     PACK.get_or_init(|| {
         let git = Git::new();
         let mut content = noise(2, 3000);
         let mut names = String::new();
         for round in 0..10 {
             content[100 * round] ^= 1;
-            names += &format!("{}\n", git.blob(&content));
+            writeln!(names, "{}", git.blob(&content)).unwrap();
         }
         let words = ["pack-objects", "-q", ".git/objects/pack/pack"];
         let name = git.text(&words, names.as_bytes());
@@ -30,7 +34,7 @@ fn pack() -> &'static (Vec<(String, Vec<u8>)>, Vec<ObjectId>) {
     })
 }
 
-fn with_files(files: &[(String, Vec<u8>)]) -> (tempfile::TempDir, Store) {
+fn with_files(files: &Contents) -> (tempfile::TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
     fs_err::create_dir(directory.path().join("pack")).unwrap();
     for (name, bytes) in files {
@@ -79,7 +83,7 @@ proptest! {
     ) {
         let index = [b"\xfftOc\0\0\0\x02".as_slice(), &vec![0; 1020], &index].concat();
         let pack = [b"PACK\0\0\0\x02".as_slice(), &pack].concat();
-        let files = [("pack-1.idx".to_owned(), index), ("pack-1.pack".to_owned(), pack)];
+        let files = vec![("pack-1.idx".to_owned(), index), ("pack-1.pack".to_owned(), pack)];
         let (_directory, store) = with_files(&files);
         prop_assert!(store.open(ObjectId::from_bytes(id)).is_err());
     }

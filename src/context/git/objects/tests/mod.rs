@@ -10,18 +10,18 @@ use super::{ObjectError, ObjectKind, Store};
 use crate::context::ObjectId;
 
 /// A repository that git itself writes.
-struct Git {
+pub(in crate::context::git) struct Git {
     directory: tempfile::TempDir,
 }
 
 impl Git {
-    fn new() -> Self {
+    pub(in crate::context::git) fn new() -> Self {
         let git = Self { directory: tempfile::tempdir().unwrap() };
         git.run(&["init", "-q", "."], b"");
         git
     }
 
-    fn path(&self) -> &Path {
+    pub(in crate::context::git) fn path(&self) -> &Path {
         self.directory.path()
     }
 
@@ -34,7 +34,7 @@ impl Git {
     }
 
     #[expect(clippy::disallowed_methods, reason = "these tests compare with git")]
-    fn run(&self, words: &[&str], input: &[u8]) -> Vec<u8> {
+    pub(in crate::context::git) fn run(&self, words: &[&str], input: &[u8]) -> Vec<u8> {
         let mut command = std::process::Command::new("git");
         for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
             command.env_remove(name);
@@ -54,7 +54,7 @@ impl Git {
         output.stdout
     }
 
-    fn text(&self, words: &[&str], input: &[u8]) -> String {
+    pub(in crate::context::git) fn text(&self, words: &[&str], input: &[u8]) -> String {
         String::from_utf8(self.run(words, input)).unwrap().trim().to_owned()
     }
 
