@@ -190,9 +190,13 @@ impl Parser {
 
     fn text(&mut self) -> Result<(), Stop> {
         let has_end = self.input.text(&mut self.next, PATH_LIMIT)?;
-        match has_end && !self.next.is_empty() && self.next.len() <= PATH_LIMIT {
+        if has_end && self.next.is_empty() {
+            let what = "an entry without a path (a split index)";
+            return Err(Stop::Unsupported(what.to_owned()));
+        }
+        match has_end && self.next.len() <= PATH_LIMIT {
             true => Ok(()),
-            false => Err(Stop::Malformed("a path is empty, too long or has no end")),
+            false => Err(Stop::Malformed("a path is too long or has no end")),
         }
     }
 

@@ -1,11 +1,13 @@
 //! Reading files at positions, and inflating what is there.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use flate2::bufread::ZlibDecoder;
+use flate2::{Decompress, FlushDecompress};
 
 use super::error::malformed;
 
@@ -98,11 +100,18 @@ impl Read for Inflated {
     }
 }
 
-/// The first bytes of a zlib stream, as many as come from its first `input` bytes.
+thread_local! {
+    /// Making one takes longer than what it is needed for.
+    static PEEKER: RefCell<Decompress> = RefCell::new(Decompress::new(true));
+}
+
+/// The first bytes of a zlib stream, as many as come from its first bytes `input`.
 pub(super) fn peek<'a>(input: &[u8], output: &'a mut [u8]) -> io::Result<&'a [u8]> {
-    let mut stream = flate2::Decompress::new(true);
-    let outcome = stream.decompress(input, output, flate2::FlushDecompress::None);
-    outcome.map_err(|_| malformed("its compressed data is damaged"))?;
-    let count = usize::try_from(stream.total_out()).unwrap_or(0).min(output.len());
-    Ok(&output[..count])
+    PEEKER.with_borrow_mut(|stream| {
+        stream.reset(true);
+        let outcome = stream.decompress(input, output, FlushDecompress::None);
+        outcome.map_err(|_| malformed("its compressed data is damaged"))?;
+        let count = usize::try_from(stream.total_out()).unwrap_or(0).min(output.len());
+        Ok(&output[..count])
+    })
 }

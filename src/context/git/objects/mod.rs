@@ -4,7 +4,8 @@
 //! and nothing that is resident grows with an object: files are read at positions, whole objects
 //! are inflated while they are read, and of a deltified object only the base is needed at random: in
 //! memory when it is small, else in an unnamed file of the scratch directory, which holds two
-//! objects at most at a time. Pack indexes stay on disk but for their 1 KiB fan-out tables.
+//! objects at most at a time. Of pack indexes 4 MiB are held in memory; the others stay on disk but
+//! for their 1 KiB fan-out tables.
 //!
 //! Not here: writing, looking for shortened ids, SHA-256 repositories, and fetching what a partial
 //! clone lacks. A multi-pack index is not needed, as every pack keeps its own.

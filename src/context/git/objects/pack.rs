@@ -1,9 +1,10 @@
 //! A pack and its index; what lies at a position of the pack.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use super::ObjectKind;
@@ -17,9 +18,10 @@ use crate::context::ObjectId;
 const HEADER: u64 = 12;
 /// The checksum at the end.
 const TRAILER: u64 = 20;
-/// What is read of an entry at once: its own header and the first compressed bytes, which may be a
-/// Huffman table of some three hundred.
-const AHEAD: usize = 512;
+/// What is read of an entry at once: its own header and the first compressed bytes.
+const AHEAD: usize = 64;
+/// What the first compressed bytes are at most: a Huffman table of some three hundred, and a few.
+const FAR_AHEAD: usize = 512;
 
 /// How many packs stay open; a partial clone may have thousands.
 const HELD: u64 = 256;
@@ -31,6 +33,8 @@ pub(super) struct Pack {
     pub(super) number: u64,
     pub(super) path: PathBuf,
     held: OnceLock<Arc<Opened>>,
+    /// How much of the index may be held in memory.
+    room: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -65,19 +69,19 @@ pub(super) struct PackEntry {
 }
 
 impl Pack {
-    pub(super) fn new(number: u64, path: PathBuf) -> Self {
-        Self { number, path, held: OnceLock::new() }
+    pub(super) fn new(number: u64, path: PathBuf, room: &Arc<AtomicU64>) -> Self {
+        Self { number, path, held: OnceLock::new(), room: Arc::clone(room) }
     }
 
     fn opened(&self) -> io::Result<Arc<Opened>> {
         if let Some(opened) = self.held.get() {
             return Ok(Arc::clone(opened));
         }
-        let opened = Arc::new(Opened::open(&self.path)?);
-        Ok(match self.number < HELD {
-            true => Arc::clone(self.held.get_or_init(|| opened)),
-            false => opened,
-        })
+        if self.number >= HELD {
+            return Opened::open(&self.path, &AtomicU64::new(0)).map(Arc::new);
+        }
+        let opened = Arc::new(Opened::open(&self.path, &self.room)?);
+        Ok(Arc::clone(self.held.get_or_init(|| opened)))
     }
 
     /// Where an object lies.
@@ -101,6 +105,20 @@ impl Pack {
         Ok(PackEntry { stored, size, data, ahead: bytes, ahead_length: left - length })
     }
 
+    /// The sizes at the beginning of a delta.
+    pub(super) fn delta_sizes(&self, entry: &PackEntry) -> io::Result<Sizes> {
+        let mut sizes = [0; SIZES];
+        let near = &entry.ahead[..entry.ahead_length];
+        if let Ok(sizes) = peek(near, &mut sizes).and_then(Sizes::parse) {
+            return Ok(sizes);
+        }
+        let opened = self.opened()?;
+        let mut far = Vec::with_capacity(FAR_AHEAD);
+        let span = Span::new(Arc::clone(&opened.file), entry.data, opened.end);
+        span.take(FAR_AHEAD as u64).read_to_end(&mut far)?;
+        Sizes::parse(peek(&far, &mut sizes)?)
+    }
+
     /// The content of an entry: the object, or the delta.
     pub(super) fn content(&self, entry: &PackEntry) -> io::Result<Inflated> {
         let opened = self.opened()?;
@@ -109,18 +127,10 @@ impl Pack {
     }
 }
 
-impl PackEntry {
-    /// The sizes at the beginning of a delta.
-    pub(super) fn delta_sizes(&self) -> io::Result<Sizes> {
-        let mut sizes = [0; SIZES];
-        Sizes::parse(peek(&self.ahead[..self.ahead_length], &mut sizes)?)
-    }
-}
-
 impl Opened {
     /// Opens the pack and its index, and checks that they belong together.
-    fn open(path: &Path) -> io::Result<Self> {
-        let index = PackIndex::open(&path.with_extension("idx"))?;
+    fn open(path: &Path, room: &AtomicU64) -> io::Result<Self> {
+        let index = PackIndex::open(&path.with_extension("idx"), room)?;
         let file = fs_err::File::open(path)?.into_file();
         let length = file.metadata()?.len();
         let mut header = [0; HEADER as usize];

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -13,6 +13,7 @@ use super::error::malformed;
 use super::inflate::Inflated;
 use super::loose::{self, Loose};
 use super::pack::{Pack, PackEntry, Stored};
+use super::pack_index;
 use super::reader::{Content, Found, ObjectReader};
 use super::{ObjectError, ObjectKind};
 use crate::context::ObjectId;
@@ -30,7 +31,7 @@ pub(in crate::context::git) struct Store {
 }
 
 /// The packs as they were listed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Packs {
     list: Vec<Arc<Pack>>,
     /// When the directories were changed before they were listed.
@@ -39,6 +40,8 @@ struct Packs {
     promised: bool,
     /// Which pack had the last object; it probably has the next.
     last: AtomicUsize,
+    /// How much of their indexes may still be held in memory.
+    room: Arc<AtomicU64>,
 }
 
 /// Where an object is.
@@ -57,13 +60,13 @@ struct Chain {
 struct Delta {
     pack: Arc<Pack>,
     at: u64,
-    entry: Box<PackEntry>,
+    entry: PackEntry,
 }
 
 /// An object that is stored as a whole.
 enum Whole {
     Loose(Box<Loose>),
-    Packed { pack: Arc<Pack>, at: u64, kind: ObjectKind, entry: Box<PackEntry> },
+    Packed { pack: Arc<Pack>, at: u64, kind: ObjectKind, entry: PackEntry },
     Recent(ObjectKind, Base),
 }
 
@@ -74,9 +77,16 @@ impl Store {
         directories: Vec<PathBuf>,
         scratch: Option<PathBuf>,
     ) -> Self {
-        let packs = Packs::list(&directories, &Packs::default());
+        let packs = Packs::list(&directories, &Packs::none());
         let packs = RwLock::new(Arc::new(packs));
         Self { directories, scratch, packs, recent: Recent::default() }
+    }
+
+    /// Has all pack indexes stay on disk.
+    #[cfg(test)]
+    pub(super) fn without_room(self) -> Self {
+        self.packs().room.store(0, Ordering::Relaxed);
+        self
     }
 
     /// Opens an object; its end comes only after its id was checked.
@@ -112,7 +122,7 @@ impl Store {
             Location::Packed(pack, at) => pack.entry(*at).and_then(|entry| match entry.stored {
                 Stored::Whole(_) => Ok(entry.size),
                 Stored::OffsetDelta(_) | Stored::NamedDelta(_) => {
-                    entry.delta_sizes().map(|sizes| sizes.result)
+                    pack.delta_sizes(&entry).map(|sizes| sizes.result)
                 }
             }),
         };
@@ -197,7 +207,7 @@ impl Store {
             if let Some((kind, base)) = self.recent(&pack, at, deltas.len()) {
                 return Ok(Chain { deltas, whole: Whole::Recent(kind, base) });
             }
-            let entry = Box::new(pack.entry(at)?);
+            let entry = pack.entry(at)?;
             location = match entry.stored {
                 Stored::Whole(kind) => {
                     return Ok(Chain { deltas, whole: Whole::Packed { pack, at, kind, entry } });
@@ -230,7 +240,7 @@ impl Store {
         }
         let mut base = self.collect(whole)?;
         while let Some(delta) = deltas.pop() {
-            let sizes = delta.entry.delta_sizes()?;
+            let sizes = delta.pack.delta_sizes(&delta.entry)?;
             let patched = Patched::new(base, delta.pack.content(&delta.entry)?, sizes)?;
             if deltas.is_empty() {
                 return Ok((kind, size, Content::Patched(Box::new(patched))));
@@ -267,9 +277,16 @@ impl Store {
 }
 
 impl Packs {
+    fn none() -> Self {
+        let (list, seen, last) = (Vec::new(), Vec::new(), AtomicUsize::new(0));
+        let room = Arc::new(AtomicU64::new(pack_index::HELD));
+        Self { list, seen, promised: false, last, room }
+    }
+
     /// Lists the packs in `directories`; those that are known stay open.
     fn list(directories: &[PathBuf], known: &Self) -> Self {
-        let mut packs = Self { seen: Self::changes(directories), ..Self::default() };
+        let (seen, room) = (Self::changes(directories), Arc::clone(&known.room));
+        let mut packs = Self { seen, room, ..Self::none() };
         let mut number = known.list.iter().map(|pack| pack.number + 1).max().unwrap_or(0);
         for directory in directories {
             let Ok(names) = fs_err::read_dir(directory.join("pack")) else {
@@ -283,12 +300,10 @@ impl Packs {
                     Some("idx") => {
                         let path = path.with_extension("pack");
                         let same = known.list.iter().find(|pack| pack.path == path);
-                        packs.list.push(
-                            same.map_or_else(
-                                || Arc::new(Pack::new(number, path.clone())),
-                                Arc::clone,
-                            ),
-                        );
+                        packs.list.push(same.map_or_else(
+                            || Arc::new(Pack::new(number, path.clone(), &known.room)),
+                            Arc::clone,
+                        ));
                         number += 1;
                     }
                     _ => {}
@@ -319,7 +334,7 @@ impl Chain {
     /// The size of the object at the end.
     fn size(&self) -> io::Result<u64> {
         match self.deltas.first() {
-            Some(delta) => delta.entry.delta_sizes().map(|sizes| sizes.result),
+            Some(delta) => delta.pack.delta_sizes(&delta.entry).map(|sizes| sizes.result),
             None => Ok(self.whole.size()),
         }
     }

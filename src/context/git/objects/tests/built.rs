@@ -1,6 +1,7 @@
 //! Packs that git would not write.
 
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
@@ -8,6 +9,7 @@ use sha1::{Digest as _, Sha1};
 
 use super::{noise, read, told};
 use crate::context::ObjectId;
+use crate::context::git::objects::pack_index::PackIndex;
 use crate::context::git::objects::{ObjectKind, Store};
 
 const BLOB: u8 = 3;
@@ -90,6 +92,37 @@ impl Builder {
         index.extend_from_slice(&[0; 20]);
         fs_err::write(pack.join("pack-1.idx"), &index).unwrap();
         Store::new(vec![directory.to_owned()], None)
+    }
+}
+
+#[test]
+fn names_are_found_however_they_are_distributed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut builder = Builder::new();
+    // Every second name stays out of the index.
+    let mut absent = Vec::new();
+    for number in 0..12_000_u32 {
+        let mut id: [u8; 20] = Sha1::digest(number.to_be_bytes()).into();
+        match number % 3 {
+            0 => {}
+            1 => id[0] = 7,
+            _ => id[..5].copy_from_slice(&[9, 0, 0, 0, 1]),
+        }
+        match number / 3 % 2 {
+            0 => builder.entries.push((ObjectId::from_bytes(id), 12 + u64::from(number))),
+            _ => absent.push(ObjectId::from_bytes(id)),
+        }
+    }
+    let entries = builder.entries.clone();
+    builder.write(directory.path());
+    for room in [0, 1 << 30] {
+        let place = directory.path().join("pack/pack-1.idx");
+        let index = PackIndex::open(&place, &AtomicU64::new(room)).unwrap();
+        assert_eq!(index.count(), 6000);
+        for (id, at) in &entries {
+            assert_eq!(index.find(*id).unwrap(), Some(*at), "{id}");
+        }
+        assert!(absent.iter().all(|id| index.find(*id).unwrap().is_none()));
     }
 }
 

@@ -34,14 +34,14 @@ fn pack() -> &'static (Contents, Vec<ObjectId>) {
     })
 }
 
-fn with_files(files: &Contents) -> (tempfile::TempDir, Store) {
+fn with_files(files: &Contents, has_room: bool) -> (tempfile::TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
     fs_err::create_dir(directory.path().join("pack")).unwrap();
     for (name, bytes) in files {
         fs_err::write(directory.path().join("pack").join(name), bytes).unwrap();
     }
     let store = Store::new(vec![directory.path().to_owned()], None);
-    (directory, store)
+    (directory, if has_room { store } else { store.without_room() })
 }
 
 proptest! {
@@ -53,6 +53,7 @@ proptest! {
         which in 0..2_usize,
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         cut in prop::option::of(any::<prop::sample::Index>()),
+        has_room in any::<bool>(),
     ) {
         let (files, ids) = pack();
         let mut files = files.clone();
@@ -64,7 +65,7 @@ proptest! {
         if let Some(cut) = cut {
             bytes.truncate(cut.index(bytes.len()));
         }
-        let (_directory, store) = with_files(&files);
+        let (_directory, store) = with_files(&files, has_room);
         for id in ids {
             let _ = store.size(*id);
             let _ = store.header(*id);
@@ -80,11 +81,12 @@ proptest! {
         index in prop::collection::vec(any::<u8>(), 0..3000),
         pack in prop::collection::vec(any::<u8>(), 0..300),
         id in any::<[u8; 20]>(),
+        has_room in any::<bool>(),
     ) {
         let index = [b"\xfftOc\0\0\0\x02".as_slice(), &vec![0; 1020], &index].concat();
         let pack = [b"PACK\0\0\0\x02".as_slice(), &pack].concat();
         let files = vec![("pack-1.idx".to_owned(), index), ("pack-1.pack".to_owned(), pack)];
-        let (_directory, store) = with_files(&files);
+        let (_directory, store) = with_files(&files, has_room);
         prop_assert!(store.open(ObjectId::from_bytes(id)).is_err());
     }
 
