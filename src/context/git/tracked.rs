@@ -23,8 +23,9 @@ use std::sync::Arc;
 use super::index::{self, Files, IndexError, Stat, State};
 use super::objects::Store;
 use super::repository::Repository;
+use crate::context::identity::{EXECUTABLE_MODE, SUBMODULE_MODE, TreeRow};
 use crate::context::walk::Tracking;
-use crate::context::{Commit, ContextEntry, ContextError, EntryKind, ObjectId};
+use crate::context::{Commit, ContextError, ObjectId};
 
 /// The tracked files of a context.
 #[derive(Debug)]
@@ -80,14 +81,13 @@ impl Tracked {
         let Some(head) = head else {
             return Ok(());
         };
-        let mut entries = repository.tree(&head.id)?;
-        entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        for ContextEntry { path, kind, mode, object, .. } in entries {
-            match kind {
-                EntryKind::Directory => {}
-                EntryKind::Submodule => self.submodules.push((path, object)),
-                EntryKind::File | EntryKind::Symlink { .. } => {
-                    let executable = mode & 0o100 != 0;
+        let mut files = repository.files(&head.id)?;
+        files.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        for (path, TreeRow { mode, object, .. }) in files {
+            match mode {
+                SUBMODULE_MODE => self.submodules.push((path, object)),
+                mode => {
+                    let executable = mode == EXECUTABLE_MODE;
                     self.files.push(&path, State { object, executable, stat: None });
                 }
             }
