@@ -20,7 +20,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
-use super::index::{self, Files, IndexError, Stat, State};
+use super::index::{self, Files, Stat, State};
 use super::objects::Store;
 use super::repository::Repository;
 use crate::context::identity::{EXECUTABLE_MODE, SUBMODULE_MODE, TreeRow};
@@ -61,12 +61,8 @@ impl Tracked {
                 tracked.written = modification(&index.metadata);
                 (tracked.files, tracked.submodules) = (index.files, index.submodules);
             }
-            Err(error @ IndexError::Read { .. }) => {
-                tracing::debug!(%error, "no index");
-                tracked.add_head(repository, head)?;
-            }
             Err(error) => {
-                tracing::debug!(%error, "the index cannot be used; all files are hashed");
+                tracing::debug!(%error, "the index is not used; all files are hashed");
                 tracked.add_head(repository, head)?;
             }
         }

@@ -51,7 +51,7 @@ fn assert_store(git: &Git, store: &Store, name: &str) {
 /// How many deltas there are, and how long the longest chain is.
 fn chains(git: &Git) -> (usize, usize) {
     let pack = fs_err::read_dir(git.objects().join("pack")).unwrap();
-    let index = pack.map(|entry| entry.unwrap().path()).find(|path| path.ends_with_idx()).unwrap();
+    let index = pack.map(|entry| entry.unwrap().path()).find(|path| is_index(path)).unwrap();
     let words = ["verify-pack", "-v", index.to_str().unwrap()];
     let text = git.text(&words, b"");
     let depths = text.lines().filter_map(|line| line.split_whitespace().nth(5)?.parse().ok());
@@ -59,14 +59,8 @@ fn chains(git: &Git) -> (usize, usize) {
     (depths.len(), depths.into_iter().max().unwrap_or(0))
 }
 
-trait EndsWith {
-    fn ends_with_idx(&self) -> bool;
-}
-
-impl EndsWith for std::path::PathBuf {
-    fn ends_with_idx(&self) -> bool {
-        self.extension().is_some_and(|extension| extension == "idx")
-    }
+fn is_index(path: &std::path::Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "idx")
 }
 
 #[test]
@@ -111,7 +105,7 @@ fn several_packs_and_long_positions_are_read() {
     assert_same(&git, "several packs");
     for entry in fs_err::read_dir(git.objects().join("pack")).unwrap() {
         let path = entry.unwrap().path();
-        if path.ends_with_idx() {
+        if is_index(&path) {
             // Positions above 256 have eight bytes then.
             fs_err::remove_file(&path).unwrap();
             let pack = path.with_extension("pack");
