@@ -17,7 +17,7 @@ use super::transport::{Call, Place, Wire};
 use super::upload::Content;
 use super::{
     BlobFile, BlobWriter, ManifestHead, Pushed, RawManifest, RegistryError, RegistryOptions,
-    Resolved, ResolvedHead, download, manifests, resolve, upload,
+    Resolved, ResolvedHead, download, manifests, pipe, resolve, upload,
 };
 use crate::hashing;
 use crate::model::{Digest, Reference, Repository};
@@ -143,10 +143,10 @@ impl Registry {
         repository: &Repository,
         digest: &Digest,
         size: u64,
-        pipe: BlobWriter,
+        into: BlobWriter,
     ) -> Result<(), RegistryError> {
         let place = self.place(repository, Side::Pull).await?;
-        download::to_pipe(self.wire(), &place, (digest, size), pipe).await
+        pipe::pour(self.wire(), &place, (digest, size), into).await
     }
 
     /// Gets a blob of at most `limit` bytes, verified; for configs.

@@ -3,8 +3,6 @@
 //! A blob goes to its file piece by piece and is hashed on the way. When the connection breaks, the
 //! next attempt asks for the rest by `Range` (RFC 9110 section 14); a registry that answers with
 //! the whole is read from the start. Attempts count anew when one got further than all before.
-//! A blob that goes into a pipe cannot be taken back, so what is read a second time is not passed
-//! on a second time; the digest is that of what was passed on.
 
 use std::path::Path;
 
@@ -14,34 +12,18 @@ use reqwest::{Method, Response, StatusCode};
 use tokio::fs::File;
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 
-use super::pipe::BlobWriter;
 use super::transport::{Call, Place, Wire};
 use super::{RegistryError, answer};
 use crate::hashing::{self, BlobHasher};
 use crate::model::{Digest, Repository};
 
-/// Where a blob goes, with what is known of its content so far.
+/// The file being written, with what is known of its content so far.
 #[derive(Debug)]
 struct Target<'a> {
-    output: Output<'a>,
-    /// Of what was passed on.
+    path: &'a Path,
+    file: File,
     hasher: BlobHasher,
-    /// How far the download is, in bytes.
     written: u64,
-    /// How many bytes were passed on; more than `written` only in a pipe, after a restart.
-    passed: u64,
-}
-
-#[derive(Debug)]
-enum Output<'a> {
-    File { path: &'a Path, file: File },
-    Pipe(BlobWriter),
-}
-
-impl<'a> Target<'a> {
-    fn new(output: Output<'a>) -> Self {
-        Self { output, hasher: BlobHasher::new(), written: 0, passed: 0 }
-    }
 }
 
 pub(super) async fn to_file(
@@ -51,7 +33,7 @@ pub(super) async fn to_file(
     to: &Path,
 ) -> Result<(), RegistryError> {
     let file = File::create(to).await.map_err(|error| RegistryError::io(to, error))?;
-    let mut target = Target::new(Output::File { path: to, file });
+    let mut target = Target { path: to, file, hasher: BlobHasher::new(), written: 0 };
     let result = fill(wire, place, blob, &mut target).await;
     if result.is_err()
         && let Err(error) = tokio::fs::remove_file(to).await
@@ -59,16 +41,6 @@ pub(super) async fn to_file(
         tracing::debug!(%error, path = %to.display(), "an incomplete blob cannot be removed");
     }
     result
-}
-
-/// Passes a blob on to whoever reads the pipe, who gets its end only if the digest is right.
-pub(super) async fn to_pipe(
-    wire: &Wire,
-    place: &Place,
-    blob: (&Digest, u64),
-    pipe: BlobWriter,
-) -> Result<(), RegistryError> {
-    fill(wire, place, blob, &mut Target::new(Output::Pipe(pipe))).await
 }
 
 async fn fill(
@@ -86,12 +58,13 @@ async fn fill(
         }
         attempts.after(error).await?;
     }
+    target.flush().await?;
     let (actual, _) = std::mem::take(&mut target.hasher).finish();
     if actual != *digest {
         let what = named(&place.repository, digest);
         return Err(RegistryError::DigestMismatch { what, expected: *digest, actual });
     }
-    target.end().await
+    Ok(())
 }
 
 async fn attempt(
@@ -137,41 +110,25 @@ async fn attempt(
 }
 
 impl Target<'_> {
-    async fn write(&mut self, piece: &Bytes) -> Result<(), RegistryError> {
-        let again = usize::try_from(self.passed - self.written).unwrap_or(usize::MAX);
+    async fn write(&mut self, piece: &[u8]) -> Result<(), RegistryError> {
+        let written = self.file.write_all(piece).await;
+        written.map_err(|error| RegistryError::io(self.path, error))?;
+        self.hasher.update(piece);
         self.written += piece.len() as u64;
-        let fresh = piece.slice(again.min(piece.len())..);
-        if fresh.is_empty() {
-            return Ok(());
-        }
-        self.hasher.update(&fresh);
-        self.passed += fresh.len() as u64;
-        match &mut self.output {
-            Output::File { path, file } => {
-                file.write_all(&fresh).await.map_err(|error| RegistryError::io(path, error))
-            }
-            Output::Pipe(pipe) => pipe.send(fresh).await,
-        }
-    }
-
-    async fn restart(&mut self) -> Result<(), RegistryError> {
-        self.written = 0;
-        let Output::File { path, file } = &mut self.output else { return Ok(()) };
-        let failed = |error| RegistryError::io(path, error);
-        file.rewind().await.map_err(failed)?;
-        file.set_len(0).await.map_err(failed)?;
-        self.hasher = BlobHasher::new();
-        self.passed = 0;
         Ok(())
     }
 
-    async fn end(&mut self) -> Result<(), RegistryError> {
-        match &mut self.output {
-            Output::File { path, file } => {
-                file.flush().await.map_err(|error| RegistryError::io(path, error))
-            }
-            Output::Pipe(pipe) => pipe.end().await,
-        }
+    async fn restart(&mut self) -> Result<(), RegistryError> {
+        let failed = |error| RegistryError::io(self.path, error);
+        self.file.rewind().await.map_err(failed)?;
+        self.file.set_len(0).await.map_err(failed)?;
+        self.hasher = BlobHasher::new();
+        self.written = 0;
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), RegistryError> {
+        self.file.flush().await.map_err(|error| RegistryError::io(self.path, error))
     }
 }
 
@@ -215,7 +172,7 @@ async fn read_once(
     answer::body(call.place, &mut response, limit, &what).await
 }
 
-async fn failure(place: &Place, digest: &Digest, response: Response) -> RegistryError {
+pub(super) async fn failure(place: &Place, digest: &Digest, response: Response) -> RegistryError {
     if response.status() == StatusCode::NOT_FOUND {
         let repository = place.repository.clone();
         return RegistryError::BlobNotFound { repository, digest: *digest };
@@ -223,17 +180,21 @@ async fn failure(place: &Place, digest: &Digest, response: Response) -> Registry
     answer::refuse(place, response).await
 }
 
-fn wrong_size(place: &Place, digest: &Digest, (expected, actual): (u64, u64)) -> RegistryError {
+pub(super) fn wrong_size(
+    place: &Place,
+    digest: &Digest,
+    (expected, actual): (u64, u64),
+) -> RegistryError {
     let what = named(&place.repository, digest);
     RegistryError::SizeMismatch { what, expected, actual }
 }
 
-fn named(repository: &Repository, digest: &Digest) -> String {
+pub(super) fn named(repository: &Repository, digest: &Digest) -> String {
     format!("blob {digest} of {repository}")
 }
 
 /// Whether a partial answer starts where we stopped: `bytes START-END/SIZE`.
-fn continues_at(response: &Response, written: u64) -> bool {
+pub(super) fn continues_at(response: &Response, written: u64) -> bool {
     response
         .headers()
         .get(CONTENT_RANGE)
