@@ -282,3 +282,37 @@ fn layers_that_were_built_are_indexed_for_the_next_pod() {
     }
     assert!(second.tree().get("made/x").is_some());
 }
+
+#[test]
+fn only_layers_that_hold_what_is_copied_are_fetched() {
+    let sandbox = Sandbox::new();
+    let registry = Registry::start(&sandbox, Access::Plain);
+    let proxy = Proxy::start(registry.address(), |_, _| false);
+    registry.push(&sandbox, &base::crafted(), "bases/crafted:1");
+    let source = Image::pull(&sandbox, &registry, &registry.reference("bases/crafted:1"));
+    let reference = proxy.reference("bases/crafted:1");
+    let repository = proxy.reference("app");
+    let copy = |from: &str| {
+        let dockerfile = format!("FROM scratch\nCOPY --from={reference} {from} /x\n");
+        sandbox.write("project/Dockerfile", dockerfile);
+        proxy.forget();
+        let outcome = build(&sandbox, &repository);
+        let fetched = source.layers.iter().map(|layer| proxy.blob_bytes(&layer.digest) > 0);
+        (fetched.collect::<Vec<_>>(), image(&sandbox, &registry, "app", &outcome).tree())
+    };
+    Git::init(sandbox.path("project"));
+    let (fetched, _) = copy("/etc/passwd");
+    assert_eq!(fetched, [true, true, true], "nobody has indexed the image");
+    for (from, expected) in [
+        ("/usr/bin/busybox", [true, false, false]),
+        ("/links/two", [false, true, false]),
+        ("/op/new", [false, false, true]),
+    ] {
+        let (fetched, tree) = copy(from);
+        assert_eq!(fetched, expected, "{from}");
+        let content = |tree: &crate::support::flat::Tree, path: &str| {
+            tree.get(path).map(|node| node.kind.clone())
+        };
+        assert_eq!(content(&tree, "x"), content(&source.tree(), &from[1..]), "{from}");
+    }
+}

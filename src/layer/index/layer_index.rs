@@ -78,19 +78,16 @@ impl LayerIndex {
         self.entries.is_empty() && self.whiteouts.is_empty() && self.opaque.is_empty()
     }
 
-    /// The path of the entry that the hard link `entry` leads to, through other hard links; `None`
-    /// for anything else, and for links that lead nowhere.
-    pub fn first_name<'a>(&'a self, entry: &'a IndexEntry) -> Option<&'a [u8]> {
-        let mut entry = entry;
-        let mut path = None;
+    /// The other names through which the hard link at `path` leads to a file or link of this layer,
+    /// the last one being what it is a name of; nothing for what is no hard link.
+    pub fn link_targets<'a>(&'a self, path: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+        let next = |path: &[u8]| match &self.entries.get(path)?.kind {
+            IndexKind::HardLink { target } => Some(target.as_slice()),
+            _ => None,
+        };
         // Links of an archive point to entries before them, so this ends; the bound is for an
         // index that lies.
-        for _ in 0..LINKS {
-            let IndexKind::HardLink { target } = &entry.kind else { return path };
-            path = Some(target.as_slice());
-            entry = self.entries.get(target)?;
-        }
-        None
+        std::iter::successors(next(path), move |path| next(path)).take(LINKS)
     }
 
     /// Serialises the index of the layer `diff_id`; equal indexes have equal bytes.

@@ -95,7 +95,7 @@ impl MergedIndex {
         }
         // Bytewise order has every parent before its children, which is all that is needed.
         for (path, entry) in &index.entries {
-            self.put(path, unlinked(&index, entry), layer);
+            self.put(path, unlinked(&index, path, entry), layer);
         }
         self.layers.push(index);
     }
@@ -193,8 +193,8 @@ impl MergedIndex {
 }
 
 /// A second name of a symbolic link is a symbolic link. Its first name is in the same layer.
-fn unlinked(index: &LayerIndex, entry: &IndexEntry) -> IndexEntry {
-    let first = index.first_name(entry).and_then(|path| index.entries.get(path));
+fn unlinked(index: &LayerIndex, path: &[u8], entry: &IndexEntry) -> IndexEntry {
+    let first = index.link_targets(path).last().and_then(|first| index.entries.get(first));
     match first.map(|first| &first.kind) {
         Some(kind @ IndexKind::Symlink { .. }) => {
             IndexEntry { kind: kind.clone(), ..entry.clone() }
