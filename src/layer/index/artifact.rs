@@ -12,6 +12,8 @@
 //!
 //! An artifact is believed as much as the repository that it lies in, which holds the stages too.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -88,8 +90,8 @@ struct Written {
     artifact_type: String,
     config: Descriptor,
     layers: Vec<Descriptor>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    annotations: Option<serde_json::Value>,
+    #[serde(skip_deserializing)]
+    annotations: BTreeMap<&'static str, String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -129,7 +131,7 @@ impl IndexArtifact {
             artifact_type: ARTIFACT_TYPE.to_owned(),
             config: Descriptor::new(EMPTY_TYPE, EMPTY_CONFIG),
             layers: vec![Descriptor::new(BLOB_TYPE, &blob)],
-            annotations: Some(serde_json::json!({ DIFF_ID: diff_id.to_string() })),
+            annotations: BTreeMap::from([(DIFF_ID, diff_id.to_string())]),
         };
         let manifest = serde_json::to_vec(&written).expect("the keys of a manifest are strings");
         Some(Self { manifest, blob })
@@ -167,3 +169,7 @@ pub fn read_artifact(manifest: &[u8]) -> Result<ArtifactBlob, ArtifactError> {
         _ => Err(ArtifactError::Data(blob.digest)),
     }
 }
+
+#[cfg(test)]
+#[path = "artifact_tests.rs"]
+mod tests;

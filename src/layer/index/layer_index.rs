@@ -127,8 +127,10 @@ impl LayerIndex {
                 _ => None,
             };
         }
-        let entry_of = IndexEntry { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid };
-        self.entries.insert(entry.path.clone(), entry_of);
+        // As the entry is in the archive, which has no room for more.
+        let mode = entry.mode & 0o7777;
+        let indexed = IndexEntry { kind, mode, uid: entry.uid, gid: entry.gid };
+        self.entries.insert(entry.path.clone(), indexed);
         Ok(())
     }
 }
