@@ -14,7 +14,7 @@ fn layer_id() -> DiffId {
 /// An index of `count` files whose names do not compress well.
 fn index(count: u32) -> LayerIndex {
     let name = |at: u32| sha256(&at.to_le_bytes()).hex().into_bytes();
-    let entry = IndexEntry { kind: IndexKind::File { size: 1 }, mode: 0o644, uid: 0, gid: 0 };
+    let entry = IndexEntry { kind: IndexKind::File, mode: 0o644, uid: 0, gid: 0 };
     let entries = (0..count).map(|at| (name(at), entry.clone())).collect();
     LayerIndex { entries, ..LayerIndex::default() }
 }

@@ -4,7 +4,7 @@
 //! "longshore layer index 1\n"
 //! diff id                         32 bytes
 //! entries                         count, then each: path kind mode uid gid, and for the kind
-//!                                 0 directory: -   1 file: size   2 symlink: target
+//!                                 0 directory: -   1 file: -   2 symlink: target
 //!                                 3 hard link: target   4 other: -
 //! whiteouts, opaque               each: count, then paths
 //! etc/passwd, etc/group           each: 0, or 1 and the bytes
@@ -154,7 +154,7 @@ fn put_path(out: &mut Vec<u8>, last: &[u8], path: &[u8]) {
 fn put_entry(out: &mut Vec<u8>, entry: &IndexEntry) {
     out.push(match entry.kind {
         IndexKind::Directory => 0,
-        IndexKind::File { .. } => 1,
+        IndexKind::File => 1,
         IndexKind::Symlink { .. } => 2,
         IndexKind::HardLink { .. } => 3,
         IndexKind::Other => 4,
@@ -163,9 +163,8 @@ fn put_entry(out: &mut Vec<u8>, entry: &IndexEntry) {
         put_number(out, u64::from(value));
     }
     match &entry.kind {
-        IndexKind::File { size } => put_number(out, *size),
         IndexKind::Symlink { target } | IndexKind::HardLink { target } => put_bytes(out, target),
-        IndexKind::Directory | IndexKind::Other => {}
+        IndexKind::Directory | IndexKind::File | IndexKind::Other => {}
     }
 }
 
@@ -249,7 +248,7 @@ impl<'a> Input<'a> {
         }
         let kind = match kind {
             0 => IndexKind::Directory,
-            1 => IndexKind::File { size: self.number()? },
+            1 => IndexKind::File,
             2 => IndexKind::Symlink { target: self.target(|target| !target.contains(&0))? },
             3 => IndexKind::HardLink { target: self.target(is_clean)? },
             4 => IndexKind::Other,

@@ -54,10 +54,7 @@ pub enum IndexKind {
     /// A directory.
     Directory,
     /// A regular file.
-    File {
-        /// Its length in bytes.
-        size: u64,
-    },
+    File,
     /// A symbolic link.
     Symlink {
         /// Where it points, verbatim.
@@ -106,7 +103,7 @@ impl LayerIndex {
                 return Ok(());
             }
             Kind::Directory => IndexKind::Directory,
-            Kind::File { size } => IndexKind::File { size: *size },
+            Kind::File { .. } => IndexKind::File,
             Kind::Symlink { target } => IndexKind::Symlink { target: target.clone() },
             Kind::HardLink { target } => IndexKind::HardLink { target: target.clone() },
             Kind::CharDevice { .. } | Kind::BlockDevice { .. } | Kind::Fifo => IndexKind::Other,
@@ -118,8 +115,8 @@ impl LayerIndex {
         };
         if let Some(kept) = accounts {
             // Of a path that comes twice the last one counts.
-            *kept = match kind {
-                IndexKind::File { size } if size <= ACCOUNTS_LIMIT => {
+            *kept = match entry.kind {
+                Kind::File { size } if size <= ACCOUNTS_LIMIT => {
                     let mut bytes = Vec::new();
                     content.read_to_end(&mut bytes)?;
                     Some(bytes)

@@ -138,10 +138,8 @@ impl MergedIndex {
             _ => layer.group.as_deref(),
         });
         Ok(match (&found.entry.kind, content) {
-            (IndexKind::File { .. }, Some(content)) if path == name => AccountsFile::Known(content),
-            (IndexKind::File { .. } | IndexKind::HardLink { .. }, _) => {
-                AccountsFile::Elsewhere(path)
-            }
+            (IndexKind::File, Some(content)) if path == name => AccountsFile::Known(content),
+            (IndexKind::File | IndexKind::HardLink { .. }, _) => AccountsFile::Elsewhere(path),
             _ => AccountsFile::Absent,
         })
     }
