@@ -10,7 +10,8 @@
 //! another layer is made anew and replaced, and one that cannot be written is made again next time.
 //!
 //! A layer that is read only for its index is not written to disk where nothing else can need its
-//! bytes: the registry mounts it, no RUN unpacks it, nothing is copied out of it.
+//! bytes: the registry mounts it, no RUN unpacks it, nothing is copied out of it. A registry that
+//! turns out to refuse the mount costs a second download, once a repository.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
