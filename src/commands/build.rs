@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use futures_util::future::{join_all, try_join_all};
 
 use super::inputs::{self, ImageInputs, Inputs};
-use super::places;
+use super::{outside, places};
 use crate::blocking::{Interrupt, blocking};
 use crate::build::{
     BuildDir, BuildError, Delivered, Delivery, Engine, EngineOptions, Surroundings, WorkDir,
@@ -28,14 +28,16 @@ use crate::settings::{BuildSettings, Door};
 use crate::storage::{StageStorage as _, Storage};
 
 /// Builds what `settings` ask for.
-pub(super) async fn build(settings: BuildSettings, interrupt: Interrupt) -> Outcome<()> {
+pub(super) async fn build(mut settings: BuildSettings, interrupt: Interrupt) -> Outcome<()> {
+    let work = places::work_dir(&settings).await?;
+    let place = start(&work).await?;
+    let brought = outside::bring(&mut settings, &place, &interrupt).await?;
     let settings = Arc::new(settings);
     let reading = Arc::clone(&settings);
     let inputs = blocking(move || inputs::read(&reading)).await?;
     check_single(&settings, &inputs)?;
     check_files(&settings)?;
     let registry = Registry::new(settings.registry.clone())?;
-    let work = places::work_dir(&settings).await?;
     let project = places::project(&settings, inputs.project.clone());
     let storage = places::storage(&settings, &registry, &project).await?;
     let (locks, address) = places::locks(&settings);
@@ -52,7 +54,6 @@ pub(super) async fn build(settings: BuildSettings, interrupt: Interrupt) -> Outc
     let bases = BaseCache::new(work.root().join("blobs/sha256"), records);
     let plan = plan(&settings, inputs, &registry, &bases).await?;
 
-    let place = start(&work).await?;
     let around = Surroundings { storage, locks, registry, work, voice: settings.voice, interrupt };
     let engine = Engine::new(plan, around, options(&settings, project), &place);
     let formats = engine.plan().images.iter().map(|image| format(&settings, engine.plan(), image));
@@ -71,6 +72,7 @@ pub(super) async fn build(settings: BuildSettings, interrupt: Interrupt) -> Outc
         let message = format!("what was fetched of bases cannot be recorded: {error}");
         settings.voice.say(&Event::Detail { message });
     }
+    brought.leave();
     drop(place);
     finish(&settings, &delivered)
 }

@@ -1,7 +1,7 @@
 //! Which class of failure an error of the modules is, and what to do about it.
 
 use super::{Failure, Kind};
-use crate::build::{BuildError, WorkDirError};
+use crate::build::{BuildError, ContextArchiveError, WorkDirError};
 use crate::context::ContextError;
 use crate::dockerfile::ParseError;
 use crate::ignore_rules::IgnoreError;
@@ -36,6 +36,26 @@ impl From<ContextError> for Failure {
         match error {
             ContextError::Ignore(error) => error.into(),
             other => Self::new(Kind::Context, other),
+        }
+    }
+}
+
+impl From<ContextArchiveError> for Failure {
+    fn from(error: ContextArchiveError) -> Self {
+        match error {
+            ContextArchiveError::Entry { .. } if is_disk_full(&error) => {
+                Self::new(Kind::Unable, error).hint(MORE_ROOM)
+            }
+            ContextArchiveError::Interrupted => Self::new(Kind::Bug, error),
+            ContextArchiveError::Empty { .. } => Self::new(Kind::Context, error)
+                .hint("pipe a tar archive into it, as in: tar -c . | longshore build -"),
+            ContextArchiveError::Text { .. } => Self::new(Kind::Context, error).hint(
+                "give the directory and name the Dockerfile with -f, or pipe a tar archive that has it inside",
+            ),
+            ContextArchiveError::Truncated { .. } => {
+                Self::new(Kind::Context, error).hint("did the program that writes it fail?")
+            }
+            _ => Self::new(Kind::Context, error),
         }
     }
 }

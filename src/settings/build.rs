@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    BuildSettings, Door, Environment, ResultFiles, StorageChoice, Target, epoch, pair, platform,
-    registry, runtime,
+    BuildSettings, Door, Environment, Origin, ResultFiles, StorageChoice, Target, epoch, origin,
+    pair, platform, registry, runtime,
 };
 use crate::cli::{BuildArgs, LogArgs, LogFormat};
 use crate::failure::{Failure, Kind};
@@ -25,11 +25,18 @@ impl BuildSettings {
         };
         let project = args.project.as_deref().map(str::parse).transpose();
         let work_dir = args.work_dir.or_else(|| environment.path("LONGSHORE_WORK_DIR"));
+        let origin = origin::of_build(&args.context)?;
+        let (dockerfile, inside) = match (&origin, args.file) {
+            (Origin::Directory, file) => (file, None),
+            (_, file) => (None, file.as_deref().map(origin::inside).transpose()?),
+        };
         Ok(Self {
             door: Door::Build,
             voice: voice(&args.log),
+            origin,
             context: args.context,
-            dockerfile: args.file,
+            dockerfile,
+            inside,
             images: args.image,
             target: args.target,
             epoch: epoch(&build_args, environment)?,
