@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use longshore_runtime::Choice;
 
 pub use environment::Environment;
-pub use origin::{ArchivePlace, Origin};
+pub use origin::{ArchivePlace, Origin, RemoteOrigin};
 
 use crate::failure::Failure;
 use crate::model::{Platform, Reference, Repository};

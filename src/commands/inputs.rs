@@ -147,6 +147,11 @@ impl Reader<'_> {
         target: Option<String>,
         build_args: BTreeMap<String, String>,
     ) -> Outcome<ImageInputs> {
+        if matches!(self.settings.origin, Origin::Remote(_)) {
+            // Nothing is checked out; a directory only stands for its place in the commit.
+            let made = fs_err::create_dir_all(&place.context);
+            made.map_err(|error| Failure::new(Kind::Unable, error))?;
+        }
         let path = self.dockerfile_path(&place);
         let dockerfile =
             Arc::new(dockerfile::parse(&self.shown(&path), &self.dockerfile_text(&place, &path)?)?);

@@ -6,8 +6,11 @@ use super::stdin::Piped;
 use crate::blocking::{Interrupt, blocking};
 use crate::build::{ArchiveLimits, BuildDir, ContextArchive};
 use crate::context::ContextError;
+use crate::context::remote::{self, ClientError, Doors, FetchedContext};
 use crate::failure::{Failure, Kind, Outcome};
-use crate::settings::{ArchivePlace, BuildSettings, Origin};
+use crate::output::Event;
+use crate::registry::WebClients;
+use crate::settings::{ArchivePlace, BuildSettings, Origin, RemoteOrigin};
 
 /// What was brought, for as long as the build needs it.
 #[derive(Debug, Default)]
@@ -30,7 +33,32 @@ pub(super) async fn bring(
             settings.warnings.extend(archive.notes().iter().cloned());
             Ok(Brought { archive: Some(archive) })
         }
+        Origin::Remote(origin) => {
+            let fetched = fetch(settings, &origin, &place.path().join("context")).await?;
+            let (commit, address) = (&fetched.commit, &origin.context.address);
+            let message = format!("the context is commit {commit} of {address}");
+            settings.voice.say(&Event::Detail { message });
+            settings.context = fetched.directory;
+            settings.worktree = false;
+            Ok(Brought::default())
+        }
     }
+}
+
+async fn fetch(
+    settings: &BuildSettings,
+    origin: &RemoteOrigin,
+    target: &Path,
+) -> Outcome<FetchedContext> {
+    let mut options = settings.registry.clone();
+    options.skip_tls_verify_pull = false;
+    if origin.skip_tls_verify {
+        options.skip_tls_verify.extend(origin.context.address.web_host());
+    }
+    let clients = WebClients::new(options);
+    let client = |host: &str| clients.client(host).map_err(ClientError::from);
+    let doors = Doors { client: &client, ssh_environment: &origin.ssh_environment };
+    Ok(remote::fetch(&origin.context, target, &doors).await?)
 }
 
 impl Brought {

@@ -27,6 +27,7 @@ mod error;
 mod git;
 mod object_id;
 mod read;
+pub mod remote;
 mod select;
 mod source;
 mod source_pattern;

@@ -39,6 +39,7 @@ mod tests;
 mod tls;
 mod transport;
 mod upload;
+mod web;
 
 pub use client::{Registry, Side};
 pub use error::{Answer, NetworkError, RegistryError};
@@ -48,3 +49,4 @@ pub use options::{ClientCertificate, RegistryOptions};
 pub use resolve::{Resolved, ResolvedHead};
 pub use secret::Secret;
 pub use upload::{BlobFile, Pushed};
+pub use web::WebClients;

@@ -25,7 +25,7 @@ impl BuildSettings {
         };
         let project = args.project.as_deref().map(str::parse).transpose();
         let work_dir = args.work_dir.or_else(|| environment.path("LONGSHORE_WORK_DIR"));
-        let origin = origin::of_build(&args.context)?;
+        let (origin, context) = origin::of_build(&args.context, environment)?;
         let (dockerfile, inside) = match (&origin, args.file) {
             (Origin::Directory, file) => (file, None),
             (_, file) => (None, file.as_deref().map(origin::inside).transpose()?),
@@ -34,7 +34,7 @@ impl BuildSettings {
             door: Door::Build,
             voice: voice(&args.log),
             origin,
-            context: args.context,
+            context,
             dockerfile,
             inside,
             images: args.image,

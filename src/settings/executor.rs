@@ -24,7 +24,7 @@ impl BuildSettings {
         environment: &Environment,
         exists: impl Fn(&Path) -> bool,
     ) -> Result<Self, Failure> {
-        let (origin, context) = origin::of_executor(&args)?;
+        let (origin, context) = origin::of_executor(&args, environment)?;
         let build_args = build_args(&args.build_arg, environment);
         let targets = targets(&args, environment)?;
         let (dockerfile, inside) = dockerfile(&args.dockerfile, &origin, &context, exists)?;
@@ -228,7 +228,7 @@ mod tests {
         for (line, part) in [
             ("", "at least one --destination"),
             ("--no-push --cache true", "unexpected argument 'true'"),
-            ("--no-push --context git://example/repo", "git:// is not supported yet"),
+            ("--no-push --context s3://example/a.tar.gz", "s3:// is not supported yet"),
             ("--no-push --cache", "needs a --cache-repo"),
             ("--no-push --insecure-push", "unexpected argument '--insecure-push'"),
             ("--no-push --label x", "is not NAME=VALUE"),

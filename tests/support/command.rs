@@ -85,6 +85,13 @@ impl Run {
         self
     }
 
+    /// Gives it a file as its standard input.
+    pub(crate) fn input(mut self, file: impl AsRef<Path>) -> Self {
+        let file = fs_err::File::open(file.as_ref()).expect("a file to read");
+        self.command.stdin(Stdio::from(file.into_parts().0));
+        self
+    }
+
     /// Runs it to its end.
     pub(crate) fn outcome(mut self) -> Outcome {
         let line = self.words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>();

@@ -1,0 +1,96 @@
+//! Storing what arrives: a repository with one pack, made as it comes.
+//!
+//! libgit2's indexer computes the id of every object from its content, and refuses a pack whose
+//! deltas have no base or whose checksum is wrong. An object that no tree here names is of no use
+//! to anybody, so nothing is checked about which objects came: those that are missing show when
+//! they are read.
+
+use std::error::Error as StdError;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use git2::{Indexer, Odb, Repository};
+use tokio::sync::mpsc::Receiver;
+
+/// The mode of packs and their indexes.
+const PACK_MODE: u32 = 0o444;
+
+/// A repository that is being made: `DIRECTORY/.git`, as of a work tree without files.
+#[derive(Clone, Debug)]
+pub(super) struct Incoming {
+    directory: PathBuf,
+}
+
+/// Why what arrived is not what was asked for.
+#[derive(Debug)]
+pub(super) enum Mismatch {
+    /// The id is not here, or no commit's.
+    NotACommit(Box<dyn StdError + Send + Sync>),
+    /// The commit has no such directory.
+    NoDirectory,
+}
+
+impl Incoming {
+    /// Makes `directory` with an empty repository.
+    pub(super) fn new(directory: &Path) -> io::Result<Self> {
+        let incoming = Self { directory: directory.to_owned() };
+        fs_err::create_dir_all(incoming.git().join("objects/pack"))?;
+        fs_err::create_dir_all(incoming.git().join("refs"))?;
+        Ok(incoming)
+    }
+
+    pub(super) fn git(&self) -> PathBuf {
+        self.directory.join(".git")
+    }
+
+    /// Takes a pack to its end; blocking.
+    pub(super) fn take(
+        &self,
+        mut pieces: Receiver<Bytes>,
+    ) -> Result<(), Box<dyn StdError + Send + Sync>> {
+        let place = self.git().join("objects/pack");
+        let mut indexer = Indexer::new(None, &place, PACK_MODE, false)?;
+        while let Some(piece) = pieces.blocking_recv() {
+            indexer.write_all(&piece)?;
+        }
+        indexer.commit()?;
+        Ok(())
+    }
+
+    /// Makes `id` (a commit, or a tag of one) the HEAD, once it is clear that it is here and has a
+    /// directory `below`; gives the commit's id.
+    pub(super) fn finish(
+        &self,
+        id: &str,
+        below: Option<&str>,
+    ) -> Result<Result<String, Mismatch>, Box<dyn StdError + Send + Sync>> {
+        let commit = match self.verify(id, below) {
+            Ok(commit) => commit,
+            Err(mismatch) => return Ok(Err(mismatch)),
+        };
+        fs_err::write(self.git().join("shallow"), format!("{commit}\n"))?;
+        fs_err::write(self.git().join("HEAD"), format!("{commit}\n"))?;
+        Ok(Ok(commit))
+    }
+
+    fn verify(&self, id: &str, below: Option<&str>) -> Result<String, Mismatch> {
+        let fail = |error: git2::Error| Mismatch::NotACommit(Box::new(error));
+        let objects = self.git().join("objects");
+        let text = objects.to_str().ok_or_else(|| {
+            Mismatch::NotACommit(format!("{} is not UTF-8", objects.display()).into())
+        })?;
+        let odb = Odb::new().map_err(fail)?;
+        odb.add_disk_alternate(text).map_err(fail)?;
+        let repository = Repository::from_odb(odb).map_err(fail)?;
+        let object = repository.find_object_by_prefix(id, None).map_err(fail)?;
+        let commit = object.peel_to_commit().map_err(fail)?;
+        let tree = commit.tree().map_err(fail)?;
+        if let Some(below) = below {
+            let entry = tree.get_path(Path::new(below)).map_err(|_| Mismatch::NoDirectory)?;
+            let is_tree = entry.kind() == Some(git2::ObjectType::Tree);
+            is_tree.then_some(()).ok_or(Mismatch::NoDirectory)?;
+        }
+        Ok(commit.id().to_string())
+    }
+}
