@@ -6,6 +6,7 @@ use crate::support::command::{Outcome, Run};
 use crate::support::fake_registry::{deserted_address, silent_address};
 use crate::support::flat::Kind;
 use crate::support::git_server::{GitServer, Manners, daemon, fake_ssh};
+use crate::support::registry::certificates;
 use crate::support::sandbox::{set_mode, write};
 use crate::support::{Git, Image, Sandbox, built_reference, executor, longshore};
 
@@ -198,8 +199,8 @@ fn an_archive_has_its_dockerfile_inside() {
     let archive = project.archive("c.tar", &[]);
     let pod = Sandbox::new();
     let run = build(&pod, "-").args(["-f", "app/Dockerfile"]).input(&archive);
-    let outcome = run.outcome().exits(11);
-    said(&outcome, "run");
+    let outcome = run.outcome().exits(10);
+    said(&outcome, "\"run\" is not in the build context\n --> app/Dockerfile:2:6");
     // A Dockerfile of the working directory does not count.
     pod.write("Dockerfile", "FROM scratch\nLABEL wrong=1\n");
     build(&pod, "-").input(&archive).outcome().success();
@@ -317,23 +318,23 @@ fn a_token_opens_a_private_repository() {
     let server = project.serve(Manners { login, ..Manners::default() });
     let url = server.url("team/app.git");
     let with_token = format!("http://oauth2:{TOKEN}@{}/team/app.git#older", server.address());
-    let mut outcomes =
-        vec![build(&Sandbox::new(), &with_token).arg("--log-debug").outcome().success()];
-    let run = build(&Sandbox::new(), &url).env("GIT_USERNAME", "oauth2");
+    let pods = [Sandbox::new(), Sandbox::new(), Sandbox::new()];
+    let mut outcomes = vec![build(&pods[0], &with_token).arg("--log-debug").outcome().success()];
+    let run = build(&pods[1], &url).env("GIT_USERNAME", "oauth2");
     outcomes.push(run.env("GIT_PASSWORD", TOKEN).arg("--log-debug").outcome().success());
-    let run = executor(&Sandbox::new()).args(["--no-push", "--verbosity=debug", "--context"]);
+    let run = executor(&pods[2]).args(["--no-push", "--verbosity=trace", "--context"]);
     let run = run.arg(format!("git://{}/team/app.git#refs/heads/older", server.address()));
     let run = run.env("GIT_PULL_METHOD", "http").env("GIT_USERNAME", "oauth2");
     outcomes.push(run.env("GIT_PASSWORD", TOKEN).outcome().success());
 
-    let outcome = build(&Sandbox::new(), &url).outcome().exits(20);
+    let outcome = build(&pods[0], &url).outcome().exits(20);
     said(&outcome, &format!("{url} refused to be read without credentials: status 401"));
     said(&outcome, "GIT_TOKEN");
     let wrong = format!("http://oauth2:wrong-{TOKEN}@{}/team/app.git", server.address());
-    let outcome = build(&Sandbox::new(), &wrong).outcome().exits(20);
+    let outcome = build(&pods[0], &wrong).outcome().exits(20);
     said(&outcome, "refused to be read with the credentials from the address");
     outcomes.push(outcome);
-    let outcome = build(&Sandbox::new(), &url).env("GIT_TOKEN", TOKEN).outcome().exits(20);
+    let outcome = build(&pods[0], &url).env("GIT_TOKEN", TOKEN).outcome().exits(20);
     said(&outcome, "with the credentials from GIT_TOKEN");
     outcomes.push(outcome);
     for outcome in outcomes {
@@ -476,11 +477,39 @@ fn servers_that_fail_are_told_from_each_other() {
 #[test]
 fn a_signal_does_not_wait_for_a_silent_server_or_pipe() {
     let sandbox = Sandbox::new();
-    let context = format!("git://{}/a.git", silent_address());
-    let running = build(&sandbox, &context).arg("--log-debug").start();
-    running.signal("TERM");
-    let outcome = running.outcome();
-    assert!(matches!(outcome.code, 143 | 124), "{}", outcome.report());
+    let pipe = sandbox.path("pipe");
+    Run::new("mkfifo").arg(&pipe).succeed();
+    let silent = format!("git://{}/a.git", silent_address());
+    for (context, part) in [(silent.as_str(), "connecting"), ("-", "unpacking")] {
+        let mut running = build(&sandbox, context).arg("--log-debug").input(&pipe).start();
+        running.until(part);
+        running.signal("TERM");
+        running.outcome().exits(143);
+        let left = fs_err::read_dir(sandbox.path("work/builds")).expect("it is there").count();
+        assert_eq!(left, 0, "{context}");
+    }
+}
+
+#[test]
+fn a_private_authority_is_trusted_where_it_is_named() {
+    let project = Project::new();
+    let directory = project.sandbox.path("tls");
+    fs_err::create_dir(&directory).expect("mkdir");
+    certificates(&directory);
+    let manners = Manners { certificates: Some(directory.clone()), ..Manners::default() };
+    let server = project.serve(manners);
+    let context = format!("https://{}/team/app.git#older", server.address());
+    let outcome = build(&project.sandbox, &context).outcome().exits(21);
+    said(&outcome, "UnknownIssuer");
+    said(&outcome, "--registry-certificate");
+    let trust = format!("{}={}", server.address(), directory.join("ca.crt").display());
+    let run = build(&project.sandbox, &context).args(["--registry-certificate", &trust]);
+    run.outcome().success();
+    let context = format!("git://{}/team/app.git", server.address());
+    let kaniko =
+        |flag: &str| executor(&project.sandbox).args(["--no-push", "-c", &context, flag]).outcome();
+    kaniko("--git=insecure-skip-tls=true").success();
+    kaniko("--skip-tls-verify-pull").exits(1);
 }
 
 #[test]

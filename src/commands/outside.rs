@@ -71,6 +71,7 @@ impl Brought {
 fn unpack(archive: &ArchivePlace, target: &Path, interrupt: &Interrupt) -> Outcome<ContextArchive> {
     fs_err::create_dir(target).map_err(|error| Failure::new(Kind::Unable, error))?;
     let limits = ArchiveLimits::default();
+    tracing::debug!(?archive, "unpacking the context");
     match archive {
         ArchivePlace::Stdin => {
             let piped = Piped::open(interrupt.clone()).ok_or_else(|| {

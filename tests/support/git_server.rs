@@ -1,8 +1,8 @@
 //! Git servers on loopback: `git http-backend` behind a small CGI server, `git daemon`, and an
 //! `ssh` that goes nowhere but does what sshd would do.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -24,6 +24,8 @@ pub(crate) struct Manners {
     pub(crate) redirects_to: Option<String>,
     /// What it says to everybody, instead of serving anything.
     pub(crate) says: Option<&'static str>,
+    /// A directory with a certificate, if it speaks TLS; see [`super::registry::certificates`].
+    pub(crate) certificates: Option<PathBuf>,
 }
 
 /// A request as the server saw it.
@@ -58,10 +60,19 @@ impl GitServer {
         let address = listener.local_addr().expect("a bound socket has an address").to_string();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (root, log) = (root.to_owned(), Arc::clone(&asked));
+        let tls = manners.certificates.as_deref().map(tls);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (root, manners, log) = (root.clone(), manners.clone(), Arc::clone(&log));
-                std::thread::spawn(move || serve(stream, &root, &manners, &log));
+                let tls = tls.clone();
+                std::thread::spawn(move || match tls {
+                    None => serve(stream, &root, &manners, &log),
+                    Some(config) => {
+                        let session = rustls::ServerConnection::new(config).expect("a valid setup");
+                        let stream = rustls::StreamOwned::new(session, stream);
+                        serve(stream, &root, &manners, &log);
+                    }
+                });
             }
         });
         Self { address, asked }
@@ -120,14 +131,27 @@ pub(crate) fn fake_ssh(sandbox: &Sandbox, script: &str) -> (String, PathBuf) {
     (format!("{}:{path}", sandbox.path("ssh-bin").display()), program)
 }
 
-fn serve(stream: TcpStream, root: &Path, manners: &Manners, log: &Mutex<Vec<Asked>>) {
-    let mut writer = stream.try_clone().expect("sockets can be shared");
+fn tls(directory: &Path) -> Arc<rustls::ServerConfig> {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let chain = CertificateDer::from_pem_file(directory.join("server.pem")).expect("it was made");
+    let key = PrivateKeyDer::from_pem_file(directory.join("server-key.pem")).expect("it was made");
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring supports them")
+        .with_no_client_auth()
+        .with_single_cert(vec![chain], key);
+    Arc::new(config.expect("the key is the certificate's"))
+}
+
+fn serve(mut stream: impl Read + Write, root: &Path, manners: &Manners, log: &Mutex<Vec<Asked>>) {
     // A client that goes away in the middle is what some tests are about.
-    let _ = read_request(stream).map(|request| {
+    let _ = read_request(&mut stream).map(|request| {
         let line = format!("{} {}?{}", request.method, request.path, request.query);
         let authorization = request.header("authorization").map(str::to_owned);
         log.lock().expect("no server panics").push(Asked { line, authorization });
-        let _ = answer(&request, root, manners, &mut writer);
+        let _ = answer(&request, root, manners, &mut stream).and_then(|()| stream.flush());
     });
 }
 
@@ -135,7 +159,7 @@ fn answer(
     request: &Request,
     root: &Path,
     manners: &Manners,
-    writer: &mut TcpStream,
+    writer: &mut impl Write,
 ) -> std::io::Result<()> {
     if let Some(text) = manners.says {
         return writer.write_all(text.as_bytes());
@@ -203,7 +227,7 @@ fn backend(request: &Request, root: &Path, manners: &Manners) -> Vec<u8> {
     child.wait_with_output().expect("it is our child").stdout
 }
 
-fn read_request(stream: TcpStream) -> Option<Request> {
+fn read_request(stream: &mut impl Read) -> Option<Request> {
     let mut reader = BufReader::new(stream);
     let mut next = || {
         let mut line = String::new();

@@ -65,6 +65,7 @@ async fn attempt(
         source,
     };
     let incoming = Incoming::new(directory).map_err(|error| store(error.into()))?;
+    tracing::debug!(%place, "connecting to a git server");
     let mut connection =
         Connection::open(&context.address, context.credentials.as_ref(), doors).await?;
     let (server, id) = match server::find(&mut connection, &context.revision).await {
