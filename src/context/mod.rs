@@ -5,6 +5,9 @@
 //! Listing a context applies the ignore rules; [`select`] picks what a COPY takes; [`checksum`] is
 //! what enters a stage's digest. Building layers from it is the business of `layer`.
 //!
+//! Contexts that are elsewhere come here first: [`remote`] fetches a commit; an archive is unpacked
+//! by `build`, which knows tar.
+//!
 //! What a git context is beyond its tracked files: untracked and git-ignored ones (as in Docker; the
 //! ignore file is what leaves things out), the files of nested repositories and of checked-out
 //! submodules, but nothing named `.git` unless asked for, and no directory that holds no file.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::{Receiver, Sender};
@@ -15,10 +16,12 @@ use tokio::task::JoinHandle;
 
 use super::RemoteError;
 use super::error::shown;
-use super::packets::PATIENCE;
 
 /// How much of what it says is kept.
 const WORDS: usize = 4096;
+/// How long its end is waited for once the connection has ended: a process that it left in the
+/// background (`ControlPersist`) may hold its standard error open for ever.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Who is to be logged in where.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +75,7 @@ impl SshProgram {
     /// What it said, once it has ended.
     pub(super) async fn last_words(mut self) -> String {
         let Some(words) = self.words.take() else { return String::new() };
-        match tokio::time::timeout(PATIENCE, words).await {
+        match tokio::time::timeout(LAST_WORDS, words).await {
             Ok(Ok(words)) => String::from_utf8_lossy(&words).into_owned(),
             // It is killed with `self`; nothing more is to be known.
             Ok(Err(_)) | Err(_) => String::new(),
