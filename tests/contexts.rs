@@ -208,8 +208,8 @@ fn an_archive_has_its_dockerfile_inside() {
     let outcome = build(&pod, "-").args(["-f", "none"]).input(&archive).outcome().exits(10);
     said(&outcome, "there is no Dockerfile none");
     said(&outcome, "-f names a file in the context");
-    for outside in ["/etc/passwd", "../Dockerfile"] {
-        build(&pod, "-").args(["-f", outside]).input(&archive).outcome().exits(2);
+    for wrong in [["-f", "/etc/passwd"], ["-f", "../Dockerfile"], ["--commit", "HEAD"]] {
+        build(&pod, "-").args(wrong).input(&archive).outcome().exits(2);
     }
 }
 
@@ -379,6 +379,8 @@ fn a_part_of_a_repository_is_a_context() {
     said(&outcome, "has no directory missing");
     let run = build(&project.sandbox, &format!("{url}#older")).args(["-f", "none"]);
     said(&run.outcome().exits(10), "there is no Dockerfile none\n");
+    let run = build(&project.sandbox, &url).args(["--commit", "older"]);
+    said(&run.outcome().exits(2), "#REF behind the address names it");
 }
 
 #[test]

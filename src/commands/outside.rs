@@ -34,12 +34,12 @@ pub(super) async fn bring(
             Ok(Brought { archive: Some(archive) })
         }
         Origin::Remote(origin) => {
-            let fetched = fetch(settings, &origin, &place.path().join("context")).await?;
+            let fetched = fetch(settings, &origin, &place.path().join("context.git")).await?;
             let (commit, address) = (&fetched.commit, &origin.context.address);
             let message = format!("the context is commit {commit} of {address}");
             settings.voice.say(&Event::Detail { message });
             settings.context = fetched.directory;
-            settings.worktree = false;
+            settings.revision = Some(fetched.commit);
             Ok(Brought::default())
         }
     }

@@ -7,9 +7,11 @@ use super::{
     pair, platform, registry, runtime,
 };
 use crate::cli::{BuildArgs, LogArgs, LogFormat};
+use crate::context::{GitDirectory, Owners};
 use crate::failure::{Failure, Kind};
 use crate::model::Repository;
 use crate::output::{Format, Level, Voice};
+use crate::plan::FileTimes;
 use crate::sync::{Address, AddressError};
 
 impl BuildSettings {
@@ -24,8 +26,10 @@ impl BuildSettings {
             None => StorageChoice::Layout,
         };
         let project = args.project.as_deref().map(str::parse).transpose();
-        let work_dir = args.work_dir.or_else(|| environment.path("LONGSHORE_WORK_DIR"));
+        let revision = revision(&args)?;
         let (origin, context) = origin::of_build(&args.context, environment)?;
+        check_origin(&args, &origin)?;
+        let work_dir = args.work_dir.or_else(|| environment.path("LONGSHORE_WORK_DIR"));
         let (dockerfile, inside) = match (&origin, args.file) {
             (Origin::Directory, file) => (file, None),
             (_, file) => (None, file.as_deref().map(origin::inside).transpose()?),
@@ -52,13 +56,69 @@ impl BuildSettings {
                 ..ResultFiles::default()
             },
             platform: platform(args.platform.as_deref())?,
-            worktree: !args.no_worktree,
+            revision,
+            git_directory: match args.keep_git_dir {
+                true => GitDirectory::Keep,
+                false => GitDirectory::Drop,
+            },
+            owners: if args.strict_ownership { Owners::Own } else { Owners::Any },
+            file_times: file_times(&args.timestamp)?,
             runtime: runtime(&args.runtime)?,
             work_dirs: work_dir.map_or_else(|| environment.work_dirs(), |dir| vec![dir]),
             home: environment.home(),
             registry: registry::of_build(&args.registry, environment)?,
             warnings: Vec::new(),
         })
+    }
+}
+
+/// What is said of a worktree or its repository has to be about one.
+fn check_origin(args: &BuildArgs, origin: &Origin) -> Result<(), Failure> {
+    let (what, flags) = match origin {
+        Origin::Directory => return Ok(()),
+        Origin::Archive { .. } => (
+            "a tar archive, which has no commit",
+            [
+                ("--commit", args.commit.is_some()),
+                ("--no-worktree", args.no_worktree),
+                ("--keep-git-dir", false),
+            ],
+        ),
+        Origin::Remote(_) => (
+            "a commit that is fetched: #REF behind the address names it, and it has no .git",
+            [
+                ("--commit", args.commit.is_some()),
+                ("--no-worktree", false),
+                ("--keep-git-dir", args.keep_git_dir),
+            ],
+        ),
+    };
+    match flags.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((flag, _)) => Err(Failure::usage(format!("{flag} cannot be used with {what}"))),
+    }
+}
+
+/// What counts instead of the worktree.
+fn revision(args: &BuildArgs) -> Result<Option<String>, Failure> {
+    match &args.commit {
+        Some(revision) if revision.is_empty() => {
+            Err(Failure::usage("--commit needs a branch, a tag or an id"))
+        }
+        Some(revision) => Ok(Some(revision.clone())),
+        None => Ok(args.no_worktree.then(|| "HEAD".to_owned())),
+    }
+}
+
+fn file_times(text: &str) -> Result<FileTimes, Failure> {
+    match text {
+        "commit" => Ok(FileTimes::Commit),
+        "content" => Ok(FileTimes::Content),
+        seconds => seconds.parse().map(FileTimes::Fixed).map_err(|_| {
+            Failure::usage(format!(
+                "--timestamp {text:?} is none of commit, content and a number of seconds"
+            ))
+        }),
     }
 }
 

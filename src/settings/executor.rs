@@ -8,9 +8,11 @@ use super::{
     pair, platform, registry, runtime,
 };
 use crate::cli::ExecutorArgs;
+use crate::context::{GitDirectory, Owners};
 use crate::failure::Failure;
 use crate::model::{Reference, Repository};
 use crate::output::{Format, Level, Voice};
+use crate::plan::FileTimes;
 use crate::sync::Address;
 
 impl BuildSettings {
@@ -55,7 +57,10 @@ impl BuildSettings {
                 report: None,
             },
             platform: platform(args.custom_platform.as_deref())?,
-            worktree: true,
+            revision: None,
+            git_directory: GitDirectory::Keep,
+            owners: Owners::Any,
+            file_times: FileTimes::Commit,
             runtime: runtime(&args.runtime)?,
             work_dirs: work_dir.map_or_else(|| work_dirs(environment), |dir| vec![dir]),
             home: environment.home(),

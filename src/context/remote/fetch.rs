@@ -33,8 +33,8 @@ pub struct RemoteContext {
 /// What was fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchedContext {
-    /// Where the context is: an empty directory in an empty work tree, whose repository has the
-    /// commit as its HEAD.
+    /// Where the context is: a bare repository that has the commit as its HEAD, or the path of
+    /// the directory in the commit behind the path of the repository.
     pub directory: PathBuf,
     /// The commit's id.
     pub commit: String,
@@ -91,7 +91,6 @@ async fn attempt(
         Some(below) => directory.join(below),
         None => directory.to_owned(),
     };
-    fs_err::create_dir_all(&directory).map_err(|error| store(error.into()))?;
     Ok(FetchedContext { directory, commit })
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::mpsc::Receiver;
 /// The mode of packs and their indexes.
 const PACK_MODE: u32 = 0o444;
 
-/// A repository that is being made: `DIRECTORY/.git`, as of a work tree without files.
+/// A bare repository that is being made.
 #[derive(Clone, Debug)]
 pub(super) struct Incoming {
     directory: PathBuf,
@@ -35,13 +35,9 @@ impl Incoming {
     /// Makes `directory` with an empty repository.
     pub(super) fn new(directory: &Path) -> io::Result<Self> {
         let incoming = Self { directory: directory.to_owned() };
-        fs_err::create_dir_all(incoming.git().join("objects/pack"))?;
-        fs_err::create_dir_all(incoming.git().join("refs"))?;
+        fs_err::create_dir_all(incoming.directory.join("objects/pack"))?;
+        fs_err::create_dir_all(incoming.directory.join("refs"))?;
         Ok(incoming)
-    }
-
-    pub(super) fn git(&self) -> PathBuf {
-        self.directory.join(".git")
     }
 
     /// Takes a pack to its end; blocking.
@@ -49,7 +45,7 @@ impl Incoming {
         &self,
         mut pieces: Receiver<Bytes>,
     ) -> Result<(), Box<dyn StdError + Send + Sync>> {
-        let place = self.git().join("objects/pack");
+        let place = self.directory.join("objects/pack");
         let mut indexer = Indexer::new(None, &place, PACK_MODE, false)?;
         while let Some(piece) = pieces.blocking_recv() {
             indexer.write_all(&piece)?;
@@ -69,14 +65,14 @@ impl Incoming {
             Ok(commit) => commit,
             Err(mismatch) => return Ok(Err(mismatch)),
         };
-        fs_err::write(self.git().join("shallow"), format!("{commit}\n"))?;
-        fs_err::write(self.git().join("HEAD"), format!("{commit}\n"))?;
+        fs_err::write(self.directory.join("shallow"), format!("{commit}\n"))?;
+        fs_err::write(self.directory.join("HEAD"), format!("{commit}\n"))?;
         Ok(Ok(commit))
     }
 
     fn verify(&self, id: &str, below: Option<&str>) -> Result<String, Mismatch> {
         let fail = |error: git2::Error| Mismatch::NotACommit(Box::new(error));
-        let objects = self.git().join("objects");
+        let objects = self.directory.join("objects");
         let text = objects.to_str().ok_or_else(|| {
             Mismatch::NotACommit(format!("{} is not UTF-8", objects.display()).into())
         })?;
