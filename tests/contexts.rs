@@ -459,6 +459,13 @@ fn servers_that_fail_are_told_from_each_other() {
         let outcome = build(&project.sandbox, &server.url("team/app.git")).outcome().exits(21);
         said(&outcome, "ended the connection in the middle of an answer");
     }
+    // The checksum of the pack, and the last object in it.
+    for changes in [5, 60] {
+        let server = project.serve(Manners { changes: Some(changes), ..Manners::default() });
+        let outcome = build(&project.sandbox, &server.url("team/app.git")).outcome().exits(21);
+        said(&outcome, "the pack that http://");
+        said(&outcome, "sent is damaged");
+    }
     let html = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\nhello";
     let sick = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
     for (says, code, part) in [

@@ -223,14 +223,12 @@ impl Reader<'_> {
         if self.settings.dockerfile.is_none()
             && let Some(text) = committed_text(committed.whole.as_ref(), &own, &at)?
         {
-            return Ok((IgnoreRules::parse(&at.to_string_lossy(), text.as_bytes())?, Some(at)));
+            return Ok((IgnoreRules::parse(&self.shown(&at), text.as_bytes())?, Some(at)));
         }
         let whole = open_whole(&place.context, committed.repository.clone())?;
         let at = place.context.join(".dockerignore");
         match committed_text(whole.as_ref(), ".dockerignore", &at)? {
-            Some(text) => {
-                Ok((IgnoreRules::parse(&at.to_string_lossy(), text.as_bytes())?, Some(at)))
-            }
+            Some(text) => Ok((IgnoreRules::parse(&self.shown(&at), text.as_bytes())?, Some(at))),
             None => Ok((IgnoreRules::none(), None)),
         }
     }

@@ -109,9 +109,10 @@ fn remote(error: &RemoteError) -> (Kind, Option<&'static str>) {
                 "is the address right, and the server up? --registry-certificate HOST=FILE trusts a private certificate authority; ssh needs the host in known_hosts",
             ),
         ),
-        RemoteError::Stalled { .. } | RemoteError::Broken { .. } | RemoteError::Garbage { .. } => {
-            (Kind::RegistryUnreachable, None)
-        }
+        RemoteError::Stalled { .. }
+        | RemoteError::Broken { .. }
+        | RemoteError::Garbage { .. }
+        | RemoteError::Unsound { .. } => (Kind::RegistryUnreachable, None),
         RemoteError::Client { .. } => (Kind::Usage, None),
         RemoteError::Ssh { .. } => (Kind::Unable, Some("is the program ssh installed?")),
         RemoteError::Store { .. } => (Kind::Unable, None),

@@ -20,6 +20,8 @@ pub(crate) struct Manners {
     pub(crate) old: bool,
     /// After how many bytes of a pack's answer it hangs up.
     pub(crate) hangs_up_after: Option<usize>,
+    /// Which byte of a pack's answer it changes, counted from the end.
+    pub(crate) changes: Option<usize>,
     /// Where it sends who asks what it can do.
     pub(crate) redirects_to: Option<String>,
     /// What it says to everybody, instead of serving anything.
@@ -176,8 +178,13 @@ fn answer(
             return write!(writer, "HTTP/1.1 401 Unauthorized\r\n{challenge}{END}");
         }
     }
-    let output = backend(request, root, manners);
+    let mut output = backend(request, root, manners);
     let end = output.windows(4).position(|part| part == b"\r\n\r\n").expect("CGI has headers");
+    let is_pack = request.method == "POST" && output.windows(4).any(|part| part == b"PACK");
+    if let Some(at) = manners.changes.filter(|_| is_pack) {
+        let at = output.len() - at;
+        output[at] ^= 0x10;
+    }
     let (head, body) = (String::from_utf8_lossy(&output[..end]), &output[end + 4..]);
     let status = head.lines().find_map(|line| line.strip_prefix("Status: ")).unwrap_or("200 OK");
     let headers: String = head
@@ -190,7 +197,6 @@ fn answer(
         writer,
         "HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n"
     )?;
-    let is_pack = request.method == "POST" && body.windows(4).any(|part| part == b"PACK");
     let most = manners.hangs_up_after.filter(|_| is_pack).unwrap_or(length).min(length);
     writer.write_all(&body[..most])
 }

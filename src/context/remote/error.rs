@@ -72,6 +72,14 @@ pub enum RemoteError {
         /// The cause.
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// The pack that came is damaged.
+    #[error("the pack that {place} sent is damaged")]
+    Unsound {
+        /// The repository.
+        place: String,
+        /// The cause.
+        source: Box<dyn StdError + Send + Sync>,
+    },
     /// No connection came about, or it broke.
     #[error("{place} cannot be reached")]
     Unreachable {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
 use super::connection::{Connection, Doors};
-use super::pack::{Incoming, Mismatch};
+use super::pack::{Incoming, Mismatch, Untaken};
 use super::server::{self, Server};
 use super::{Credentials, RemoteAddress, RemoteError, Revision};
 use crate::blocking::blocking;
@@ -74,7 +74,10 @@ async fn attempt(
     };
     tracing::debug!(%place, %id, "fetching a commit");
     let stored = receive(connection, &server, &id, incoming.clone()).await?;
-    stored.map_err(store)?;
+    stored.map_err(|untaken| match untaken {
+        Untaken::Unsound(source) => RemoteError::Unsound { place: place.clone(), source },
+        Untaken::Unstored(source) => store(source),
+    })?;
     let (wanted, below) = (id.clone(), context.below.clone());
     let checked = blocking(move || incoming.finish(&wanted, below.as_deref())).await;
     let commit = checked.map_err(store)?.map_err(|mismatch| match mismatch {
@@ -101,7 +104,7 @@ async fn receive(
     server: &Server,
     id: &str,
     incoming: Incoming,
-) -> Result<Result<(), Box<dyn StdError + Send + Sync>>, RemoteError> {
+) -> Result<Result<(), Untaken>, RemoteError> {
     let (sender, pieces) = mpsc::channel(WAITING);
     let storing = blocking(move || incoming.take(pieces));
     let receiving = async {

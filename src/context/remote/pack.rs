@@ -10,7 +10,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use git2::{Indexer, Odb, Repository};
+use git2::{ErrorClass, Indexer, Odb, Repository};
 use tokio::sync::mpsc::Receiver;
 
 /// The mode of packs and their indexes.
@@ -20,6 +20,15 @@ const PACK_MODE: u32 = 0o444;
 #[derive(Clone, Debug)]
 pub(super) struct Incoming {
     directory: PathBuf,
+}
+
+/// Why a pack was not taken.
+#[derive(Debug)]
+pub(super) enum Untaken {
+    /// It is not a sound pack.
+    Unsound(Box<dyn StdError + Send + Sync>),
+    /// It cannot be stored here.
+    Unstored(Box<dyn StdError + Send + Sync>),
 }
 
 /// Why what arrived is not what was asked for.
@@ -41,17 +50,17 @@ impl Incoming {
     }
 
     /// Takes a pack to its end; blocking.
-    pub(super) fn take(
-        &self,
-        mut pieces: Receiver<Bytes>,
-    ) -> Result<(), Box<dyn StdError + Send + Sync>> {
+    pub(super) fn take(&self, mut pieces: Receiver<Bytes>) -> Result<(), Untaken> {
         let place = self.directory.join("objects/pack");
-        let mut indexer = Indexer::new(None, &place, PACK_MODE, false)?;
+        let mut indexer = Indexer::new(None, &place, PACK_MODE, false).map_err(untaken)?;
         while let Some(piece) = pieces.blocking_recv() {
-            indexer.write_all(&piece)?;
+            let taken = indexer.write_all(&piece);
+            taken.map_err(|error| match error.downcast::<git2::Error>() {
+                Ok(error) => untaken(error),
+                Err(error) => Untaken::Unstored(error.into()),
+            })?;
         }
-        indexer.commit()?;
-        Ok(())
+        indexer.commit().map(drop).map_err(untaken)
     }
 
     /// Makes `id` (a commit, or a tag of one) the HEAD, once it is clear that it is here and has a
@@ -88,5 +97,19 @@ impl Incoming {
             is_tree.then_some(()).ok_or(Mismatch::NoDirectory)?;
         }
         Ok(commit.id().to_string())
+    }
+}
+
+/// What libgit2 says of a pack, or of the disk.
+fn untaken(error: git2::Error) -> Untaken {
+    match error.class() {
+        // It says what the system said in its own words only.
+        ErrorClass::Os if error.message().contains("No space left") => {
+            Untaken::Unstored(io::Error::from(io::ErrorKind::StorageFull).into())
+        }
+        ErrorClass::Os | ErrorClass::NoMemory | ErrorClass::Filesystem => {
+            Untaken::Unstored(error.into())
+        }
+        _ => Untaken::Unsound(error.into()),
     }
 }
