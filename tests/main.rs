@@ -15,6 +15,7 @@ mod executor;
 mod executor_registries;
 mod fixtures_work;
 mod flags;
+mod indexes;
 mod log;
 mod noop;
 mod project;

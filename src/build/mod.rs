@@ -13,6 +13,7 @@ mod deliver;
 mod engine;
 mod error;
 mod extract;
+mod indexes;
 mod layers;
 mod picks;
 mod placement;

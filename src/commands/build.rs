@@ -77,6 +77,10 @@ pub(super) async fn build(mut settings: BuildSettings, interrupt: Interrupt) -> 
         let message = format!("what was fetched of bases cannot be recorded: {error}");
         settings.voice.say(&Event::Detail { message });
     }
+    if let Err(error) = engine.store_indexes().await {
+        let message = format!("layer indexes cannot be stored: {error}");
+        settings.voice.say(&Event::Detail { message });
+    }
     brought.leave();
     drop(place);
     finish(&settings, &delivered)
