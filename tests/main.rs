@@ -7,6 +7,7 @@ mod support;
 
 mod bad_input;
 mod committed;
+mod contexts;
 mod differential;
 mod doors;
 mod endings;

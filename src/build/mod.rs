@@ -7,6 +7,7 @@
 
 mod accounts;
 mod archive;
+mod context_archive;
 mod copy;
 mod deliver;
 mod engine;
@@ -23,6 +24,7 @@ mod tests;
 mod tree;
 mod work_dir;
 
+pub use context_archive::{ArchiveLimits, ContextArchive, ContextArchiveError};
 pub use deliver::{Delivered, Delivery, Destination, deliver};
 pub use engine::{Built, Engine, EngineOptions, Surroundings};
 pub use error::BuildError;

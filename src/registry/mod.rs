@@ -40,6 +40,7 @@ mod tests;
 mod tls;
 mod transport;
 mod upload;
+mod web;
 
 pub use client::{Registry, Side};
 pub use error::{Answer, NetworkError, RegistryError};
@@ -50,3 +51,4 @@ pub use pipe::{BlobReader, BlobWriter, blob_pipe};
 pub use resolve::{Resolved, ResolvedHead};
 pub use secret::Secret;
 pub use upload::{BlobFile, Pushed};
+pub use web::WebClients;

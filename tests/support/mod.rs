@@ -9,6 +9,7 @@ pub(crate) mod command;
 pub(crate) mod fake_registry;
 pub(crate) mod flat;
 pub(crate) mod git;
+pub(crate) mod git_server;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod layout;
