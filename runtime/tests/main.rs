@@ -5,6 +5,8 @@
 //! the machine cannot run prints why and passes.
 
 #[cfg(test)]
+mod apart;
+#[cfg(test)]
 mod bench;
 #[cfg(test)]
 mod changes;

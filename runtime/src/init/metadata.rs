@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::fs::{
     AtFlags, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmodat, chownat,
-    fchmod, fchown, fgetxattr, flistxattr, fsetxattr, futimens, utimensat,
+    fchmod, fchown, fgetxattr, flistxattr, fremovexattr, fsetxattr, futimens, utimensat,
 };
 use rustix::io::Errno;
 
@@ -19,6 +19,8 @@ use crate::entry::Entry;
 pub(super) const OPAQUE: &str = "user.overlay.opaque";
 /// On an empty file: the device it stands for, as `c 1 3`.
 pub(super) const STAND_IN: &str = "user.longshore.device";
+/// On a directory whose metadata are still to come from the layers below.
+pub(super) const IMPLIED: &str = "user.longshore.implied";
 
 /// Largest value of an extended attribute, xattr(7).
 const MAX_VALUE: usize = 64 << 10;
@@ -73,6 +75,16 @@ pub(super) fn write(fd: BorrowedFd<'_>, entry: &Entry) -> io::Result<u64> {
     }
     futimens(fd, &times(entry.mtime))?;
     Ok(left_out)
+}
+
+/// Takes from a directory the attributes that it has from elsewhere and `entry` does not mention.
+pub(super) fn forget_other(fd: BorrowedFd<'_>, entry: &Entry) -> io::Result<()> {
+    for name in read(fd)?.0.into_keys() {
+        if !entry.xattrs.contains_key(&name) {
+            fremovexattr(fd, name.as_slice())?;
+        }
+    }
+    Ok(())
 }
 
 /// Gives an object that cannot be opened (a link, a device, a pipe) its metadata.
