@@ -20,6 +20,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod unpacking;
 mod work_dir;
 
 pub use deliver::{Delivered, Delivery, Destination, deliver};

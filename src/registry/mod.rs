@@ -20,6 +20,7 @@
 //! never a reason to fall back.
 
 mod answer;
+mod arrival;
 mod auth;
 mod challenge;
 mod client;
@@ -31,6 +32,7 @@ mod location;
 mod manifests;
 mod mirrors;
 mod options;
+mod partial;
 mod resolve;
 mod retry;
 mod secret;
@@ -40,6 +42,7 @@ mod tls;
 mod transport;
 mod upload;
 
+pub use arrival::{Arrival, Follower};
 pub use client::{Registry, Side};
 pub use error::{Answer, NetworkError, RegistryError};
 pub use manifests::{ManifestHead, RawManifest};
