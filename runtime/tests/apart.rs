@@ -46,7 +46,7 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, Facts> {
     found
 }
 
-fn attributes(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+pub(crate) fn attributes(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut names = vec![0; 4096];
     let length = llistxattr(path, names.as_mut_slice()).unwrap();
     let names = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
@@ -90,7 +90,7 @@ fn entry() -> impl Strategy<Value = Taken> {
 
 impl Bench {
     /// Unpacks a layer apart and settles it.
-    fn apart(&self, lowers: &[PathBuf], entries: &[Taken]) -> Result<PathBuf, Error> {
+    pub(crate) fn apart(&self, lowers: &[PathBuf], entries: &[Taken]) -> Result<PathBuf, Error> {
         let (from, to) = (self.fresh("apart"), self.fresh("settled"));
         self.sandbox.unpack_apart(&from, &mut |sink| {
             entries
@@ -137,7 +137,7 @@ fn random_chains_come_out_the_same() {
     let chains = vec(vec(entry(), 0..10), 1..4);
     // Every layer starts three processes.
     let mut runner =
-        TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(100) });
+        TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(60) });
     runner
         .run(&chains, |chain| {
             bench.compare(&chain);
