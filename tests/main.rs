@@ -21,3 +21,4 @@ mod real_job;
 mod registries;
 mod reproducible;
 mod tidy;
+mod unpacking;

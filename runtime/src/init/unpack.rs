@@ -95,6 +95,13 @@ impl Unpacker {
     fn object(&mut self, entry: &Entry, content: &mut dyn Read) -> io::Result<()> {
         let (parent, name) = split(&entry.path);
         let dir = self.tree.directory(parent)?;
+        if let Kind::File { size } = entry.kind
+            && let Some(fd) = create_new(dir, name)?
+        {
+            copy(content, fd.as_fd(), size, &mut self.buffer)?;
+            self.stats.skipped_xattrs += metadata::write(fd.as_fd(), entry)?;
+            return Ok(());
+        }
         let there = stat(dir, name)?;
         match &entry.kind {
             Kind::Whiteout => whiteout(dir, name, there),
@@ -263,6 +270,14 @@ fn device(
     metadata::set(fd.as_fd(), STAND_IN.as_bytes(), value.as_bytes())?;
     let left_out = metadata::write(fd.as_fd(), entry)?;
     Ok(Made { left_out, stand_in: true })
+}
+
+/// Makes a file where nothing is, which is the rule; `None` where something is.
+fn create_new(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<OwnedFd>> {
+    match create(dir, name) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        created => created.map(Some),
+    }
 }
 
 fn create(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {

@@ -172,7 +172,8 @@ async fn two_downloads_to_one_file_are_one() {
         one.fetch_blob(&place, &digest, SIZE as u64, &to),
         other.fetch_blob(&place, &digest, SIZE as u64, &to)
     );
-    (one.unwrap(), other.unwrap());
+    one.unwrap();
+    other.unwrap();
     assert!(fs_err::read(&to).unwrap() == bytes);
     assert_eq!(script.requests().len(), 1);
     assert_eq!(fs_err::read_dir(directory.path()).unwrap().count(), 1);
