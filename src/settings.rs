@@ -15,9 +15,11 @@ use longshore_runtime::Choice;
 
 pub use environment::Environment;
 
+use crate::context::GitDirectory;
 use crate::failure::Failure;
 use crate::model::{Platform, Reference, Repository};
 use crate::output::Voice;
+use crate::plan::FileTimes;
 use crate::project::ProjectName;
 use crate::registry::RegistryOptions;
 use crate::sync::Address;
@@ -101,8 +103,12 @@ pub struct BuildSettings {
     pub platform: Platform,
     /// SOURCE_DATE_EPOCH.
     pub epoch: Option<i64>,
-    /// Whether changes of the worktree count.
-    pub worktree: bool,
+    /// The commit that counts instead of the worktree, if one does.
+    pub revision: Option<String>,
+    /// Whether the `.git` of a git context belongs to it.
+    pub git_directory: GitDirectory,
+    /// Which times files of the context get.
+    pub file_times: FileTimes,
     /// How RUN steps are executed.
     pub runtime: Choice,
     /// Work directories to try, in order.

@@ -1,5 +1,7 @@
 //! `--no-worktree`: what is committed counts and nothing else, with or without a checkout.
 
+use crate::support::flat::{Kind, Tree};
+use crate::support::image::digest_of;
 use crate::support::{Git, Image, Sandbox, built_reference, longshore};
 
 const PROJECT: &str = "images:\n  - { name: site, dockerfile: build/Dockerfile }\n";
@@ -60,4 +62,152 @@ fn a_directory_outside_git_has_nothing_committed() {
     let build = longshore(&sandbox).args(["build", "--no-worktree"]).arg(outside.path());
     let outcome = build.outcome().exits(11);
     assert!(outcome.stderr.contains("there is none to read"), "{}", outcome.report());
+}
+
+/// Tells whether the file at `path` has that text.
+fn has(tree: &Tree, path: &str, text: &str) -> bool {
+    let node = tree.get(path);
+    let Some(Kind::File { sha256, .. }) = node.map(|node| &node.kind) else { return false };
+    digest_of(text.as_bytes()) == format!("sha256:{sha256}")
+}
+
+/// The image that is tagged `v1` in the default layout.
+fn image(sandbox: &Sandbox) -> Image {
+    let layout = sandbox.path("state/layouts/default");
+    Image::local(sandbox, &format!("oci:{}:v1", layout.display()))
+}
+
+/// A repository with two commits of `file` and a directory `app` in the second one only, and its
+/// bare clone.
+fn two_commits(sandbox: &Sandbox) -> (Git, String) {
+    sandbox.write("origin/Dockerfile", "FROM scratch\nCOPY file /\n");
+    sandbox.write("origin/file", "first\n");
+    let origin = Git::init(sandbox.path("origin"));
+    origin.commit("first");
+    sandbox.write("origin/file", "second\n");
+    sandbox.write("origin/app/Dockerfile", "FROM scratch\nCOPY x /\n");
+    sandbox.write("origin/app/x", "x\n");
+    origin.commit("second");
+    let bare = sandbox.path("bare.git").display().to_string();
+    origin.run(&["clone", "--quiet", "--bare", ".", &bare]);
+    (origin, bare)
+}
+
+#[test]
+fn any_commit_is_built_without_a_checkout() {
+    let sandbox = Sandbox::new();
+    let (_origin, bare) = two_commits(&sandbox);
+    for (context, revision, path, content) in [
+        (bare.clone(), "HEAD~1", "file", "first\n"),
+        (bare.clone(), "HEAD^", "file", "first\n"),
+        (bare.clone(), "HEAD", "file", "second\n"),
+        ("origin".to_owned(), "HEAD~1", "file", "first\n"),
+        (format!("{bare}/app"), "HEAD", "x", "x\n"),
+        (format!("{bare}/app/."), "HEAD", "x", "x\n"),
+    ] {
+        let args = ["build", "--commit", revision, "--tag", "v1", &context];
+        longshore(&sandbox).args(args).succeed();
+        assert!(has(&image(&sandbox).tree(), path, content), "{args:?}");
+    }
+}
+
+#[test]
+fn commits_that_are_not_there_are_named() {
+    let sandbox = Sandbox::new();
+    let (origin, bare) = two_commits(&sandbox);
+    let url = format!("file://{}", sandbox.path("origin").display());
+    origin.run(&["clone", "--quiet", "--depth=1", &url, "../shallow"]);
+    for (context, revision, expected) in [
+        (bare.clone(), "HEAD~2", "\"HEAD~2\" names no commit here"),
+        (bare.clone(), "nowhere", "\"nowhere\" names no commit here"),
+        (bare.clone(), "HEAD^{tree}", "\"HEAD^{tree}\" is not a revision"),
+        (format!("{bare}/nothing"), "HEAD", "has no directory \"nothing\""),
+        (format!("{bare}/app"), "HEAD~1", "has no directory \"app\""),
+        (format!("{bare}/file"), "HEAD", "has no directory \"file\""),
+        ("shallow".to_owned(), "HEAD~1", "the clone is shallow"),
+    ] {
+        let args = ["build", "--commit", revision, &context];
+        let outcome = longshore(&sandbox).args(args).outcome().exits(11);
+        assert!(outcome.stderr.contains(expected), "{}", outcome.report());
+    }
+    for (args, expected) in [
+        (&["build", "--commit", "", "origin"][..], "--commit needs"),
+        (&["build", "--commit", "HEAD", "--keep-git-dir", "origin"], "cannot be used with"),
+        (&["build", "--timestamp", "yesterday", "origin"], "--timestamp \"yesterday\""),
+    ] {
+        let outcome = longshore(&sandbox).args(args).outcome().exits(2);
+        assert!(outcome.stderr.contains(expected), "{}", outcome.report());
+    }
+}
+
+#[test]
+fn a_decision_on_a_commit_reads_no_file_of_the_context() {
+    let sandbox = Sandbox::new();
+    sandbox.write("origin/Dockerfile", "FROM scratch\nCOPY src /src\n");
+    sandbox.write("origin/src/deep/file", "content\n");
+    let origin = Git::init(sandbox.path("origin"));
+    origin.commit("the project");
+    let build = || longshore(&sandbox).args(["build", "--no-worktree", "origin"]);
+    let built = built_reference(&build().outcome().success());
+    // The blob is gone, as in a partial clone; who does not need it does not notice.
+    let blob = origin.run(&["rev-parse", "HEAD:src/deep/file"]);
+    let blob = blob.trim();
+    let object = format!("origin/.git/objects/{}/{}", &blob[..2], &blob[2..]);
+    fs_err::remove_file(sandbox.path(&object)).expect("a loose object");
+    assert_eq!(built_reference(&build().outcome().success()), built);
+    fs_err::remove_dir_all(sandbox.path("state")).expect("the storage");
+    let outcome = build().outcome().exits(11);
+    assert!(outcome.stderr.contains(blob), "{}", outcome.report());
+}
+
+/// What README says of `.gitattributes`.
+#[test]
+fn attributes_change_nothing_but_what_a_checkout_wrote() {
+    let sandbox = Sandbox::new();
+    let attributes = "*.bat text eol=crlf\n*.id ident\nsecret export-ignore\n";
+    sandbox.write("origin/.gitattributes", attributes);
+    sandbox.write("origin/run.bat", "one\ntwo\n");
+    sandbox.write("origin/secret", "kept\n");
+    sandbox.write("origin/a.id", "$Id$\n");
+    sandbox.write("origin/Dockerfile", "FROM scratch\nCOPY run.bat secret a.id /\n");
+    let origin = Git::init(sandbox.path("origin"));
+    origin.commit("the project");
+    origin.run(&["clone", "--quiet", ".", "../checkout"]);
+    let tree = |args: &[&str]| {
+        longshore(&sandbox).args(["build", "--tag", "v1"]).args(args).succeed();
+        image(&sandbox).tree()
+    };
+    let committed = tree(&["--no-worktree", "checkout"]);
+    let id = origin.run(&["rev-parse", "HEAD:a.id"]);
+    let checked_out = tree(&["checkout"]);
+    for (tree, bat, ident) in [
+        (committed, "one\ntwo\n", "$Id$\n".to_owned()),
+        (checked_out, "one\r\ntwo\r\n", format!("$Id: {} $\n", id.trim())),
+    ] {
+        assert!(has(&tree, "run.bat", bat) && has(&tree, "a.id", &ident), "{tree:?}");
+        assert!(has(&tree, "secret", "kept\n"));
+    }
+}
+
+#[test]
+fn layers_with_content_times_are_the_same_in_every_commit() {
+    let sandbox = Sandbox::new();
+    sandbox.write("origin/Dockerfile", "FROM scratch\nCOPY file /\n");
+    sandbox.write("origin/file", "same\n");
+    let origin = Git::init(sandbox.path("origin"));
+    origin.commit("first");
+    let layer = |home: &str, timestamp: &str| {
+        let state = sandbox.path(home);
+        let args = ["build", "--timestamp", timestamp, "--tag", "v1", "origin"];
+        longshore(&sandbox).args(args).env("LONGSHORE_HOME", &state).succeed();
+        let layout = state.join("layouts/default");
+        let image = Image::local(&sandbox, &format!("oci:{}:v1", layout.display()));
+        let layer = image.layer_digests().pop().expect("a layer").to_owned();
+        (layer, image.tree().get("file").expect("the file").mtime)
+    };
+    let first = layer("one", "content");
+    let fixed = layer("two", "1500000000");
+    origin.run(&["commit", "--quiet", "--allow-empty", "--message", "later"]);
+    assert_eq!(layer("three", "content"), first);
+    assert_eq!((fixed.1, layer("four", "1500000000")), (1_500_000_000, fixed));
 }

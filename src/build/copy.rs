@@ -17,7 +17,9 @@ use super::picks;
 use super::placement::{Pick, Placement};
 use super::tree::{Content, Implied, PlaceError, Tree};
 use crate::blocking::blocking;
-use crate::context::{ContextError, ContextSource};
+use crate::context::{
+    ContextEntry, ContextError, ContextSource, EntryKind, Listing, SelectError, Selected,
+};
 use crate::layer::{LayerBlob, MergedIndex, write_layer};
 use crate::plan::{CopyKind, CopySource, CopyStep, Place, StageId, StageSpec, Step, WorkdirStep};
 use crate::storage::Layer;
@@ -28,6 +30,8 @@ struct Assembly {
     stage: StageId,
     index: MergedIndex,
     picks: Vec<Pick>,
+    /// What was selected of the context.
+    listings: Vec<Listing>,
     owner: Option<crate::layer::Owner>,
     spool: Spool,
     directory: PathBuf,
@@ -52,10 +56,12 @@ pub(super) async fn copy(
         let found = owner(&shared.layers, image, who, &spec.place, spool).await?;
         (chown, spool) = (Some(found.0), found.1);
     }
+    let mut listings = Vec::new();
     let picks = match &step.source {
         CopySource::Context { context, selected } => {
+            listings = list(context, selected, &spec.place).await?;
             let times = spec.times;
-            picks::from_context(context.entries()?, selected, |own| times.of_context(own))
+            picks::from_context(&listings, selected, |own| times.of_context(own))
         }
         CopySource::Image { sources, .. } => {
             let stack = from.unwrap_or_default();
@@ -70,8 +76,35 @@ pub(super) async fn copy(
         return Err(spec.place.error("no file matches", Some(hint)).into());
     }
     let shared = Arc::clone(shared);
-    let assembly = Assembly { shared, stage, index, picks, owner: chown, spool, directory };
+    let assembly =
+        Assembly { shared, stage, index, picks, listings, owner: chown, spool, directory };
     blocking(move || assembly.run()).await
+}
+
+/// Lists what was selected of the context.
+async fn list(
+    context: &Arc<dyn ContextSource>,
+    selected: &[Selected],
+    place: &Place,
+) -> Result<Vec<Listing>, BuildError> {
+    let (context, place) = (Arc::clone(context), place.clone());
+    let roots: Vec<Vec<u8>> = selected.iter().map(|selected| selected.root.clone()).collect();
+    blocking(move || {
+        let mut listings = Vec::new();
+        for root in &roots {
+            let listing = context.listing(root)?.unwrap_or_default();
+            // The id of a whole tree says nothing of what is in it, so this may be the first look.
+            let mut entries = listing.entries().iter();
+            if let Some(missing) = entries.find(|entry| entry.kind == EntryKind::Submodule) {
+                let path = String::from_utf8_lossy(&missing.path).into_owned();
+                let message = SelectError::Submodule { path }.to_string();
+                return Err(place.error(message, None).into());
+            }
+            listings.push(listing);
+        }
+        Ok(listings)
+    })
+    .await
 }
 
 /// Builds the layer of a WORKDIR stage upon `parent`; it is empty where the directory exists.
@@ -148,10 +181,12 @@ impl Assembly {
         else {
             return Ok(None);
         };
-        let (Kind::File { .. }, Content::Context(entry)) = (&file.entry.kind, file.content) else {
+        let (Kind::File { .. }, Content::Context { listing, entry }) =
+            (&file.entry.kind, file.content)
+        else {
             return Ok(None);
         };
-        let entry = &context.entries()?[entry];
+        let entry = &self.listings[listing].entries()[entry];
         if is_archive(context.open(entry)?) { Ok(Some(context.open(entry)?)) } else { Ok(None) }
     }
 
@@ -186,11 +221,14 @@ impl Assembly {
         let mut failure = None;
         let mut open = |content| match content {
             Content::Spool { offset, length } => self.spool.open(offset, length),
-            Content::Context(entry) => open_entry(step, entry).map_err(|error| {
-                let text = error.to_string();
-                failure = Some(error);
-                io::Error::other(text)
-            }),
+            Content::Context { listing, entry } => {
+                let entry = &self.listings[listing].entries()[entry];
+                open_entry(step, entry).map_err(|error| {
+                    let text = error.to_string();
+                    failure = Some(error);
+                    io::Error::other(text)
+                })
+            }
             Content::None => Ok(Box::new(io::empty()) as Box<dyn Read + Send>),
         };
         let shared = &self.shared;
@@ -208,12 +246,11 @@ impl Assembly {
     }
 }
 
-fn open_entry(step: &CopyStep, entry: usize) -> Result<Box<dyn Read + Send>, ContextError> {
+fn open_entry(step: &CopyStep, entry: &ContextEntry) -> Result<Box<dyn Read + Send>, ContextError> {
     let CopySource::Context { context, .. } = &step.source else {
         unreachable!("only COPY from the context refers to its entries")
     };
-    let context: &dyn ContextSource = context.as_ref();
-    context.open(&context.entries()?[entry])
+    context.open(entry)
 }
 
 async fn new_spool(shared: &Shared) -> Result<Spool, BuildError> {

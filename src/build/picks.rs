@@ -11,7 +11,7 @@ use super::layers::Layers;
 use super::placement::{Pick, root_directory};
 use super::tree::{Content, Placed, components, push, shown};
 use crate::blocking::blocking;
-use crate::context::{ContextEntry, EntryKind, Inode, Selected};
+use crate::context::{ContextEntry, EntryKind, Inode, Listing, Selected};
 use crate::ignore_rules::GoPattern;
 use crate::layer::{IndexKind, LayerError, MergedIndex};
 use crate::plan::Place;
@@ -20,44 +20,46 @@ use crate::storage::Layer;
 /// How many hard links to hard links are followed in a layer.
 const LINKS: usize = 64;
 
-/// The picks of a COPY from the context. `time` is that of entries that have none of their own.
+/// The picks of a COPY from the context; `listings` are what was selected, each of one thing.
+/// `time` is that of entries that have none of their own.
 pub(super) fn from_context(
-    entries: &[ContextEntry],
+    listings: &[Listing],
     selected: &[Selected],
     time: impl Fn(Option<i64>) -> i64,
 ) -> Vec<Pick> {
-    let item = |index: usize, root: &[u8]| {
-        let entry = &entries[index];
-        let path = entry.path.strip_prefix(root).unwrap_or(&entry.path);
-        let path = path.strip_prefix(b"/").unwrap_or(path).to_vec();
-        let (kind, content) = match &entry.kind {
-            EntryKind::File => (Kind::File { size: entry.size }, Content::Context(index)),
-            EntryKind::Symlink { target } => {
-                (Kind::Symlink { target: target.clone() }, Content::None)
-            }
-            EntryKind::Directory | EntryKind::Submodule => (Kind::Directory, Content::None),
+    let pick = |(number, (listing, selected)): (usize, (&Listing, &Selected))| {
+        let entries = listing.entries();
+        let groups = hard_links(entries);
+        let item = |(index, entry): (usize, &ContextEntry)| {
+            let content = Content::Context { listing: number, entry: index };
+            let group = entry.inode.and_then(|inode| groups.get(&inode).copied());
+            Placed { group, ..placed(entry, &selected.root, content, time(entry.mtime)) }
         };
-        let entry = Entry::new(path, kind, entry.mode, time(entry.mtime));
-        Placed { entry, content, group: None }
-    };
-    let pick = |selected: &Selected| {
-        let groups = hard_links(entries, selected);
-        let item = |index: usize| {
-            let group = entries[index].inode.and_then(|inode| groups.get(&inode).copied());
-            Placed { group, ..item(index, &selected.root) }
-        };
-        let root = selected.entry.map_or_else(|| root_directory(time(None)), item);
-        let items = std::iter::once(root).chain(selected.below.clone().map(item)).collect();
+        let own = entries.first().is_some_and(|entry| entry.path == selected.root);
+        let root = (!own).then(|| root_directory(time(None)));
+        let items = root.into_iter().chain(entries.iter().enumerate().map(item)).collect();
         Pick { matched: selected.matched.clone(), items }
     };
-    selected.iter().map(pick).collect()
+    listings.iter().zip(selected).enumerate().map(pick).collect()
+}
+
+/// What an entry of the context is below the selected `root`; `content` is where a file's bytes are.
+fn placed(entry: &ContextEntry, root: &[u8], content: Content, time: i64) -> Placed {
+    let path = entry.path.strip_prefix(root).unwrap_or(&entry.path);
+    let path = path.strip_prefix(b"/").unwrap_or(path).to_vec();
+    let (kind, content) = match &entry.kind {
+        EntryKind::File => (Kind::File { size: entry.size }, content),
+        EntryKind::Symlink { target } => (Kind::Symlink { target: target.clone() }, Content::None),
+        EntryKind::Directory | EntryKind::Submodule => (Kind::Directory, Content::None),
+    };
+    Placed { entry: Entry::new(path, kind, entry.mode, time), content, group: None }
 }
 
 /// The files of which several names are selected, numbered: in the image, as in BuildKit, they are
 /// one file as well.
-fn hard_links(entries: &[ContextEntry], selected: &Selected) -> BTreeMap<Inode, u64> {
+fn hard_links(entries: &[ContextEntry]) -> BTreeMap<Inode, u64> {
     let mut names: BTreeMap<Inode, u64> = BTreeMap::new();
-    for inode in selected.entries().filter_map(|index| entries[index].inode) {
+    for inode in entries.iter().filter_map(|entry| entry.inode) {
         *names.entry(inode).or_default() += 1;
     }
     let linked = names.into_iter().filter(|&(_, names)| names > 1);

@@ -21,8 +21,13 @@ const HOPS: usize = 40;
 pub(super) enum Content {
     /// It has none.
     None,
-    /// The context's entry of this number.
-    Context(usize),
+    /// An entry of the context.
+    Context {
+        /// Which of the step's listings has it.
+        listing: usize,
+        /// Its number there.
+        entry: usize,
+    },
     /// A piece of the spool.
     Spool {
         /// Offset of its first byte.

@@ -45,6 +45,15 @@ pub struct BuildArgs {
     /// Take committed files only: the worktree's changes are not looked for
     #[arg(long)]
     pub no_worktree: bool,
+    /// Build this commit, from git objects alone: no checkout is needed [default: the worktree]
+    #[arg(long, value_name = "REV")]
+    pub commit: Option<String>,
+    /// Let COPY take the .git of a git context, which defeats the cache
+    #[arg(long, conflicts_with_all = ["no_worktree", "commit"])]
+    pub keep_git_dir: bool,
+    /// Time of files of a git context: commit, content (one for each layer) or seconds since 1970
+    #[arg(long, value_name = "TIME", default_value = "commit")]
+    pub timestamp: String,
     /// How RUN steps are executed: auto, overlay, none
     #[arg(long, value_name = "RUNG", default_value = "auto")]
     pub runtime: String,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{join, join_all, try_join_all};
 
 use super::inputs::{self, ImageInputs, Inputs};
 use super::places;
@@ -13,19 +13,24 @@ use crate::build::{
     BuildDir, BuildError, Delivered, Delivery, Engine, EngineOptions, Surroundings, WorkDir,
     deliver,
 };
+use crate::context::GitDirectory;
 use crate::failure::{Failure, Kind, Outcome};
 use crate::image::ImageFormat;
 use crate::layer::Compression;
 use crate::model::Platform;
 use crate::output::Event;
 use crate::plan::{
-    Base, BaseCache, BaseId, Given, Graph, ImagePlan, ImageRequest, ImageSource, Parent, Plan,
-    Times, graph, lower, needs_context, resolve,
+    Ahead, Base, BaseCache, BaseId, CopySource, CopyStep, Given, Graph, ImagePlan, ImageRequest,
+    ImageSource, Parent, Plan, StageSpec, Step, Times, graph, lower, resolve,
 };
 use crate::registry::Registry;
 use crate::report::{make_directory, report, write_file};
 use crate::settings::{BuildSettings, Door};
 use crate::storage::{StageStorage as _, Storage};
+
+/// Said where a COPY takes everything but what many expect to be there.
+const NO_GIT: &str = "the image has no .git, which is not part of a git context: --keep-git-dir \
+                      takes it, and a line .git in the ignore file ends this message";
 
 /// Builds what `settings` ask for.
 pub(super) async fn build(settings: BuildSettings, interrupt: Interrupt) -> Outcome<()> {
@@ -137,16 +142,22 @@ async fn plan(
             },
         });
     }
-    let (plan, bases) = resolve_all(settings, sources, registry, cache).await?;
+    // The files are looked at while the registry answers; what comes of it is asked for again below.
+    let ahead: Vec<_> = requests.iter().map(Ahead::of).collect();
+    let looking = blocking(move || ahead.iter().for_each(Ahead::look));
+    let (resolved, ()) = join(resolve_all(settings, sources, registry, cache), looking).await;
+    let (plan, bases) = resolved?;
     let voice = settings.voice;
+    let keeps_git = settings.git_directory == GitDirectory::Keep;
     blocking(move || {
         let mut plan = plan;
         let mut notes = BTreeSet::new();
         for request in &requests {
             lower(&mut plan, &bases, request)?;
-            if needs_context(request, &plan) {
-                notes.extend(request.context.notes()?.iter().cloned());
-            }
+            notes.extend(request.context.notes());
+        }
+        if !keeps_git && plan.stages.iter().any(leaves_git_out) {
+            notes.insert(NO_GIT.to_owned());
         }
         for message in notes {
             voice.say(&Event::Warning { message });
@@ -154,6 +165,16 @@ async fn plan(
         Ok(plan)
     })
     .await
+}
+
+/// Whether a step would take the `.git` of its context, if that was part of it.
+fn leaves_git_out(stage: &StageSpec) -> bool {
+    let Step::Copy(CopyStep { source: CopySource::Context { context, selected }, .. }) =
+        &stage.step
+    else {
+        return false;
+    };
+    selected.iter().any(|selected| selected.root.is_empty()) && context.has_git_dir()
 }
 
 fn read_graph(
@@ -205,7 +226,7 @@ fn times(settings: &BuildSettings, inputs: &Inputs) -> Times {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let commit = inputs.commit().map(|commit| commit.time);
-    Times { epoch: settings.epoch, commit, now }
+    Times { epoch: settings.epoch, commit, now, files: settings.file_times }
 }
 
 fn options(settings: &BuildSettings, project: String) -> EngineOptions {

@@ -16,8 +16,6 @@ use crate::settings::{BuildSettings, Door, StorageChoice};
 
 /// Build files above this are not read (bytes).
 const FILE_LIMIT: u64 = 4 << 20;
-/// What counts as committed.
-const REVISION: &str = "HEAD";
 const PROJECT_FILE: &str = "longshore.yaml";
 
 /// One image's inputs, read.
@@ -47,13 +45,13 @@ impl Inputs {
 
 /// Reads the inputs of a build; blocking.
 pub(super) fn read(settings: &BuildSettings) -> Outcome<Inputs> {
-    if !settings.context.is_dir() {
-        let path = settings.context.clone();
-        return Err(ContextError::NotADirectory { path }.into());
-    }
-    let committed = match settings.worktree {
-        true => None,
-        false => Some(open_committed(&settings.context, IgnoreRules::none())?),
+    let committed = match &settings.revision {
+        Some(revision) => Some(Committed::open(&settings.context, revision)?),
+        None if settings.context.is_dir() => None,
+        None => {
+            let path = settings.context.clone();
+            return Err(ContextError::NotADirectory { path }.into());
+        }
     };
     let contexts = BTreeMap::new();
     let mut reader = Reader { settings, committed, contexts, warnings: Vec::new() };
@@ -129,11 +127,29 @@ fn chosen<'a>(
     names.iter().filter(|name| seen.insert(*name)).map(find).collect()
 }
 
+/// What is committed, all of it, when only that counts.
+struct Committed {
+    whole: Box<dyn ContextSource>,
+    /// The commit, which stays the same while a branch moves on.
+    repository: RepositoryUse,
+}
+
+impl Committed {
+    fn open(directory: &Path, revision: &str) -> Outcome<Self> {
+        let named = RepositoryUse::Revision(revision.to_owned());
+        let whole = open_whole(directory, named.clone())?;
+        let repository = match whole.commit() {
+            Some(commit) => RepositoryUse::Revision(commit.id.clone()),
+            None => named,
+        };
+        Ok(Self { whole, repository })
+    }
+}
+
 /// Reads the inputs of one image after the other.
 struct Reader<'a> {
     settings: &'a BuildSettings,
-    /// What is committed, all of it, when only that counts.
-    committed: Option<Box<dyn ContextSource>>,
+    committed: Option<Committed>,
     /// By directory and ignore file: images that have both in common share the context, which is
     /// then listed once for all of them.
     contexts: BTreeMap<(PathBuf, Option<PathBuf>), Arc<dyn ContextSource>>,
@@ -163,7 +179,7 @@ impl Reader<'_> {
             return Ok(None);
         }
         let text = match &self.committed {
-            Some(committed) => committed_text(committed.as_ref(), PROJECT_FILE, &path)?,
+            Some(committed) => committed_text(committed.whole.as_ref(), PROJECT_FILE, &path)?,
             None if path.exists() => Some(text(&path)?),
             None => None,
         };
@@ -180,7 +196,7 @@ impl Reader<'_> {
     fn dockerfile_text(&self, place: &Place, path: &Path) -> Outcome<String> {
         let found = match &self.committed {
             Some(committed) if self.settings.dockerfile.is_none() => {
-                committed_text(committed.as_ref(), &place.dockerfile, path)?
+                committed_text(committed.whole.as_ref(), &place.dockerfile, path)?
             }
             _ if path.is_file() => Some(text(path)?),
             _ => None,
@@ -196,11 +212,11 @@ impl Reader<'_> {
         let own = format!("{}.dockerignore", place.dockerfile);
         let at = self.settings.context.join(&own);
         if self.settings.dockerfile.is_none()
-            && let Some(text) = committed_text(committed.as_ref(), &own, &at)?
+            && let Some(text) = committed_text(committed.whole.as_ref(), &own, &at)?
         {
             return Ok((IgnoreRules::parse(&at.to_string_lossy(), text.as_bytes())?, Some(at)));
         }
-        let whole = open_committed(&place.context, IgnoreRules::none())?;
+        let whole = open_whole(&place.context, committed.repository.clone())?;
         let at = place.context.join(".dockerignore");
         match committed_text(whole.as_ref(), ".dockerignore", &at)? {
             Some(text) => {
@@ -227,36 +243,38 @@ impl Reader<'_> {
         if let Some(context) = self.contexts.get(&key) {
             return Ok(Arc::clone(context));
         }
-        let executor = self.settings.door == Door::Executor;
+        let keeps_git = self.settings.git_directory == GitDirectory::Keep;
         let options = ContextOptions {
             ignore,
-            repository: match self.committed {
+            repository: match &self.committed {
                 None => RepositoryUse::Worktree,
-                Some(_) => RepositoryUse::Revision(REVISION.to_owned()),
+                Some(committed) => committed.repository.clone(),
             },
-            git_directory: if executor { GitDirectory::Keep } else { GitDirectory::Drop },
+            git_directory: self.settings.git_directory,
             ..ContextOptions::default()
         };
         let context: Arc<dyn ContextSource> = context::open(&place.context, options)?.into();
-        if executor && self.settings.storage != StorageChoice::None && context.has_git_dir() {
-            self.warnings.push(
-                ".git is part of the context, as with kaniko: a COPY that takes it is never found \
-                 in the cache; exclude it in .dockerignore"
-                    .to_owned(),
-            );
+        if keeps_git && self.settings.storage != StorageChoice::None && context.has_git_dir() {
+            let advice = match self.settings.door {
+                Door::Executor => {
+                    ", as with kaniko: a COPY that takes it is never found in the \
+                                   cache; exclude it in .dockerignore"
+                }
+                Door::Build => ": a COPY that takes it is never found in the storage",
+            };
+            self.warnings.push(format!(".git is part of the context{advice}"));
         }
         self.contexts.insert(key, Arc::clone(&context));
         Ok(context)
     }
 }
 
-/// Opens what is committed.
-fn open_committed(
+/// Opens a directory of a commit, with nothing left out.
+fn open_whole(
     directory: &Path,
-    ignore: IgnoreRules,
+    repository: RepositoryUse,
 ) -> Result<Box<dyn ContextSource>, ContextError> {
-    let repository = RepositoryUse::Revision(REVISION.to_owned());
-    context::open(directory, ContextOptions { ignore, repository, ..ContextOptions::default() })
+    context::open(directory, ContextOptions { repository, ..ContextOptions::default() })
 }
 
 /// The text of a committed file, if there is one; `shown` is what messages call it.

@@ -3,36 +3,21 @@
 use std::io::Read;
 use std::path::PathBuf;
 
+use super::disk::Disk;
 use super::read::{open_entry, read_file};
-use super::walk::{Lazy, Listing, Walk};
-use super::{Commit, ContextEntry, ContextError, ContextSource};
+use super::{At, Commit, ContextEntry, ContextError, ContextSource, Identity, Listing};
 use crate::ignore_rules::IgnoreRules;
 
 /// A context outside git.
 #[derive(Debug)]
 pub(super) struct DirectoryContext {
-    root: PathBuf,
-    ignore: IgnoreRules,
-    listing: Lazy<Listing>,
+    disk: Disk,
 }
 
 impl DirectoryContext {
     /// A context in a directory, given by its canonical path.
     pub(super) fn new(root: PathBuf, ignore: IgnoreRules) -> Self {
-        Self { root, ignore, listing: Lazy::default() }
-    }
-
-    fn listing(&self) -> Result<&Listing, ContextError> {
-        self.listing.get_or_try(|| {
-            Walk {
-                root: &self.root,
-                ignore: &self.ignore,
-                tracker: None,
-                drop_git: false,
-                times: true,
-            }
-            .list()
-        })
+        Self { disk: Disk::new(root, ignore, false, true) }
     }
 }
 
@@ -41,20 +26,32 @@ impl ContextSource for DirectoryContext {
         None
     }
 
-    fn entries(&self) -> Result<&[ContextEntry], ContextError> {
-        Ok(&self.listing()?.entries)
+    fn find(&self, path: &[u8]) -> Result<Option<At>, ContextError> {
+        self.disk.find(path)
     }
 
-    fn notes(&self) -> Result<&[String], ContextError> {
-        Ok(&self.listing()?.notes)
+    fn names(&self, directory: &[u8]) -> Result<Vec<Vec<u8>>, ContextError> {
+        self.disk.names(directory)
+    }
+
+    fn identity(&self, path: &[u8]) -> Result<Option<Identity>, ContextError> {
+        Ok(Disk::identity(path, self.listing(path)?.as_ref()))
+    }
+
+    fn listing(&self, path: &[u8]) -> Result<Option<Listing>, ContextError> {
+        self.disk.listing(path, || Ok(None))
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.disk.notes()
     }
 
     fn open(&self, entry: &ContextEntry) -> Result<Box<dyn Read + Send>, ContextError> {
-        open_entry(&self.root, entry)
+        open_entry(&self.disk.root, entry)
     }
 
     fn read_small(&self, path: &[u8], limit: u64) -> Result<Vec<u8>, ContextError> {
-        read_file(&self.root, path, limit)
+        read_file(&self.disk.root, path, limit)
     }
 
     fn has_git_dir(&self) -> bool {
@@ -62,7 +59,7 @@ impl ContextSource for DirectoryContext {
     }
 
     fn why_absent(&self, path: &[u8]) -> Option<String> {
-        self.ignore.exclusion(path)
+        self.disk.why_absent(path)
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! [`open`] finds the git repository around the directory and gives a [`ContextSource`]: the work
 //! tree as it lies on disk with git's ids and modes, the tree of a commit, or a plain directory.
-//! Listing a context applies the ignore rules; [`select`] picks what a COPY takes; [`checksum`] is
-//! what enters a stage's digest. Building layers from it is the business of `layer`.
+//! [`select`] finds what a COPY takes and what identifies it, after the ignore rules; [`checksum`]
+//! is what enters a stage's digest. Only what is selected is looked at, and of a commit's tree no
+//! more than the ids on the way to it. Building layers from a [`Listing`] is the business of `build`.
 //!
 //! What a git context is beyond its tracked files: untracked and git-ignored ones (as in Docker; the
 //! ignore file is what leaves things out), the files of nested repositories and of checked-out
@@ -22,10 +23,14 @@
 
 mod checksum;
 mod dir;
+mod disk;
 mod entry;
 mod error;
 mod git;
+mod identity;
+mod listing;
 mod object_id;
+mod path;
 mod read;
 mod select;
 mod source;
@@ -35,8 +40,15 @@ mod walk;
 pub use checksum::checksum;
 pub use entry::{Commit, ContextEntry, EntryKind, Inode};
 pub use error::ContextError;
+pub use identity::{Identity, Mark};
+pub use listing::Listing;
 pub use object_id::{BlobIdHasher, ObjectId};
 pub use read::{load_ignore_rules, read_file, read_limited};
 pub use select::{SelectError, Selected, select};
-pub use source::{ContextOptions, ContextSource, GitDirectory, LfsPointers, RepositoryUse, open};
+pub use source::{
+    At, ContextOptions, ContextSource, GitDirectory, LfsPointers, RepositoryUse, open,
+};
 pub use source_pattern::Wildcards;
+
+#[cfg(test)]
+mod tests;

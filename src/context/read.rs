@@ -30,6 +30,14 @@ pub(super) fn join(root: &Path, path: &[u8]) -> PathBuf {
     root.join(OsStr::from_bytes(path))
 }
 
+/// Tells whether everything above `path` is a directory, and no link to one.
+pub(super) fn parents_are_directories(root: &Path, path: &[u8]) -> bool {
+    let mut parents = (0..path.len()).filter(|&at| path[at] == b'/').map(|at| &path[..at]);
+    parents.all(|parent| {
+        fs_err::symlink_metadata(join(root, parent)).is_ok_and(|metadata| metadata.is_dir())
+    })
+}
+
 /// Opens a regular file below `root`, following no link.
 pub(super) fn open_file(root: &Path, path: &[u8]) -> Result<File, ContextError> {
     let place = join(root, path);

@@ -7,14 +7,12 @@
 //! matching", and BuildKit's copy behaviour as published.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use thiserror::Error;
 
-use super::checksum::is_below;
+use super::path::{is_below, join_names, split_name};
 use super::source_pattern::{SourcePattern, Wildcards, has_wildcard};
-use super::walk::by_components;
-use super::{ContextEntry, EntryKind};
+use super::{At, ContextError, ContextSource, Identity};
 use crate::ignore_rules::{BadPattern, clean_path};
 
 /// How many links a source may lead through.
@@ -29,17 +27,16 @@ pub struct Selected {
     pub matched: Vec<u8>,
     /// The path after links were followed; empty for the context's root.
     pub root: Vec<u8>,
-    /// The entry at `root`; nothing for the context's root.
-    pub entry: Option<usize>,
-    /// Whether it is a directory, of which the content is copied.
-    pub is_directory: bool,
-    /// The entries below `root`.
-    pub below: Range<usize>,
+    /// What identifies what is at and below `root`.
+    pub identity: Identity,
 }
 
 /// Why sources select nothing usable.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Error)]
 pub enum SelectError {
+    /// The context cannot be read.
+    #[error(transparent)]
+    Context(#[from] ContextError),
     /// A source that is no pattern does not exist.
     #[error("{source_word:?} is not in the build context{}", similar.as_ref().map(|name| format!("; there is {name:?}")).unwrap_or_default())]
     NothingMatches {
@@ -84,108 +81,143 @@ pub enum SelectError {
     },
 }
 
-impl Selected {
-    /// The positions of all entries that were selected, the root's own first.
-    pub fn entries(&self) -> impl Iterator<Item = usize> + '_ {
-        self.entry.into_iter().chain(self.below.clone())
-    }
-}
-
-/// Returns what each source takes of `entries`, in the order of the sources.
+/// Returns what each source takes of the context, in the order of the sources.
 ///
 /// # Errors
-/// When a literal source does not exist, a pattern is malformed, links loop, or a submodule without
-/// files is selected.
+/// When a literal source does not exist, a pattern is malformed, links loop, a submodule without
+/// files is selected, or the context cannot be read.
 pub fn select(
-    entries: &[ContextEntry],
+    context: &dyn ContextSource,
     sources: &[Vec<u8>],
     wildcards: Wildcards,
 ) -> Result<Vec<Selected>, SelectError> {
-    let view = View { entries, wildcards };
+    let view = View { context, wildcards };
     let mut selected = Vec::new();
     for (index, source) in sources.iter().enumerate() {
-        for matched in view.matches(source)? {
-            let one = view.follow(index, source, matched)?;
-            view.refuse_submodules(&one)?;
-            selected.push(one);
+        let matches = view.matches(source)?;
+        for matched in matches.paths {
+            selected.extend(view.follow(index, source, matched, matches.from_pattern)?);
         }
     }
     Ok(selected)
 }
 
 struct View<'a> {
-    entries: &'a [ContextEntry],
+    context: &'a dyn ContextSource,
     wildcards: Wildcards,
 }
 
+/// The paths that a source names, links not yet followed in their last component.
+struct Matches {
+    paths: Vec<Vec<u8>>,
+    from_pattern: bool,
+}
+
 impl View<'_> {
-    /// The paths that a source names, links not yet followed in their last component.
-    fn matches(&self, source: &[u8]) -> Result<Vec<Vec<u8>>, SelectError> {
+    fn matches(&self, source: &[u8]) -> Result<Matches, SelectError> {
         let rooted = clean_path(&[b"/", source].concat());
         let cleaned = &rooted[1..];
         let parts: Vec<&[u8]> = cleaned.split(|&byte| byte == b'/').collect();
         let Some(first) = parts.iter().position(|part| has_wildcard(part)) else {
-            return Ok(vec![self.literal(cleaned)]);
+            return Ok(Matches { paths: vec![self.literal(cleaned)?], from_pattern: false });
         };
         let base = self.resolve(source, &parts[..first].join(&b'/'))?;
         let invalid = |bad| SelectError::Pattern { source_word: shown(source), source: bad };
         let pattern = SourcePattern::parse(&parts[first..], self.wildcards).map_err(invalid)?;
-        let mut matches = Vec::new();
-        let mut at = match self.position(&base) {
-            Some(position) => position + 1,
-            None if base.is_empty() => 0,
-            None => return Ok(matches),
+        let paths = match SourcePattern::levels(&parts[first..], self.wildcards) {
+            Some(levels) => self.by_level(base, &levels)?,
+            None => self.at_any_depth(&base, &pattern)?,
         };
-        while let Some(entry) = self.entries.get(at).filter(|entry| is_below(&entry.path, &base)) {
-            let skip = if base.is_empty() { 0 } else { base.len() + 1 };
-            at = if pattern.matches(&entry.path[skip..]) {
+        Ok(Matches { paths, from_pattern: true })
+    }
+
+    /// What matches a pattern that says something of each component: no other directory is read.
+    fn by_level(
+        &self,
+        base: Vec<u8>,
+        levels: &[SourcePattern],
+    ) -> Result<Vec<Vec<u8>>, SelectError> {
+        let mut found = vec![base];
+        for level in levels {
+            let mut next = Vec::new();
+            for directory in found {
+                if self.context.find(&directory)? != Some(At::Directory) {
+                    continue;
+                }
+                let names = self.context.names(&directory)?;
+                let matching = names.iter().filter(|name| level.matches(name));
+                next.extend(matching.map(|name| join_names(&directory, name)));
+            }
+            found = next;
+        }
+        Ok(found)
+    }
+
+    /// What matches a pattern that has to be tried on every path below `base`. What lies in a
+    /// match is part of it.
+    fn at_any_depth(
+        &self,
+        base: &[u8],
+        pattern: &SourcePattern,
+    ) -> Result<Vec<Vec<u8>>, SelectError> {
+        let Some(listing) = self.context.listing(base)? else { return Ok(Vec::new()) };
+        let skip = if base.is_empty() { 0 } else { base.len() + 1 };
+        let mut matches: Vec<Vec<u8>> = Vec::new();
+        for entry in listing.entries().iter().filter(|entry| entry.path.len() > base.len()) {
+            let inside = matches.last().is_some_and(|last| is_below(&entry.path, last));
+            if !inside && pattern.matches(&entry.path[skip..]) {
                 matches.push(entry.path.clone());
-                self.below(at).end
-            } else {
-                at + 1
-            };
+            }
         }
         Ok(matches)
     }
 
     /// A source without wildcards; backslashes count as escapes only if no such name exists.
-    fn literal(&self, path: &[u8]) -> Vec<u8> {
-        if !path.contains(&b'\\') || self.position(path).is_some() {
-            return path.to_vec();
+    fn literal(&self, path: &[u8]) -> Result<Vec<u8>, SelectError> {
+        if !path.contains(&b'\\') || self.context.find(path)?.is_some() {
+            return Ok(path.to_vec());
         }
         let mut unescaped = Vec::with_capacity(path.len());
         let mut bytes = path.iter();
         while let Some(&byte) = bytes.next() {
             unescaped.push(if byte == b'\\' { *bytes.next().unwrap_or(&byte) } else { byte });
         }
-        unescaped
+        Ok(unescaped)
     }
 
+    /// What a match is; nothing if a pattern matched a directory that is not part of the context.
     fn follow(
         &self,
         index: usize,
         source: &[u8],
         matched: Vec<u8>,
-    ) -> Result<Selected, SelectError> {
+        from_pattern: bool,
+    ) -> Result<Option<Selected>, SelectError> {
         let root = self.resolve(source, &matched)?;
-        let entry = self.position(&root);
-        let (is_directory, below) = match entry {
-            None if root.is_empty() => (true, 0..self.entries.len()),
-            None => return Err(self.absent(source, &matched, &root)),
-            Some(at) => (self.entries[at].is_directory(), self.below(at)),
-        };
-        Ok(Selected { source: index, matched, root, entry, is_directory, below })
+        match self.context.identity(&root)? {
+            Some(Identity { submodule: Some(path), .. }) => {
+                Err(SelectError::Submodule { path: shown(&path) })
+            }
+            Some(identity) => Ok(Some(Selected { source: index, matched, root, identity })),
+            None if from_pattern && root == matched => Ok(None),
+            None => Err(self.absent(source, &matched, &root)?),
+        }
     }
 
-    fn absent(&self, source: &[u8], matched: &[u8], root: &[u8]) -> SelectError {
+    fn absent(
+        &self,
+        source: &[u8],
+        matched: &[u8],
+        root: &[u8],
+    ) -> Result<SelectError, SelectError> {
         let source_word = shown(source);
-        match self.position(matched) {
-            Some(_) => {
+        Ok(match self.context.find(matched)? {
+            Some(At::Symlink { .. }) => {
                 let (link, target) = (shown(matched), shown(root));
                 SelectError::DanglingLink { source_word, link, target }
             }
-            None => SelectError::NothingMatches { source_word, similar: self.similar(root) },
-        }
+            _ => SelectError::NothingMatches { source_word, similar: self.similar(root)? },
+        })
     }
 
     /// Follows the links in every component of a path; `..` and absolute targets stay inside.
@@ -205,8 +237,7 @@ impl View<'_> {
                 }
                 _ => resolved.push(part),
             }
-            let here = self.position(&resolved.join(&b'/')).map(|at| &self.entries[at].kind);
-            let Some(EntryKind::Symlink { target }) = here else {
+            let Some(At::Symlink { target }) = self.context.find(&resolved.join(&b'/'))? else {
                 continue;
             };
             links += 1;
@@ -219,53 +250,26 @@ impl View<'_> {
                     resolved.pop();
                 }
             }
-            for part in split(target).into_iter().rev() {
+            for part in split(&target).into_iter().rev() {
                 pending.push_front(part);
             }
         }
         Ok(resolved.join(&b'/'))
     }
 
-    fn position(&self, path: &[u8]) -> Option<usize> {
-        self.entries.binary_search_by(|entry| by_components(&entry.path, path)).ok()
-    }
-
-    /// The entries below the one at `at`, which follow it.
-    fn below(&self, at: usize) -> Range<usize> {
-        let directory = &self.entries[at].path;
-        let rest = &self.entries[at + 1..];
-        let count = rest.partition_point(|entry| is_below(&entry.path, directory));
-        at + 1..at + 1 + count
-    }
-
-    fn refuse_submodules(&self, selected: &Selected) -> Result<(), SelectError> {
-        let missing = selected
-            .entries()
-            .map(|at| &self.entries[at])
-            .find(|entry| entry.kind == EntryKind::Submodule);
-        match missing {
-            Some(entry) => Err(SelectError::Submodule { path: shown(&entry.path) }),
-            None => Ok(()),
+    /// A name in the same directory that is nearly that of `path`.
+    fn similar(&self, path: &[u8]) -> Result<Option<String>, SelectError> {
+        let (directory, name) = split_name(path);
+        if self.context.find(directory)? != Some(At::Directory) {
+            return Ok(None);
         }
-    }
-
-    /// An entry of the same directory whose name is nearly that of `path`.
-    fn similar(&self, path: &[u8]) -> Option<String> {
-        let (parent, name) = split_name(path);
-        self.entries
+        let names = self.context.names(directory)?;
+        let near = names
             .iter()
-            .filter(|entry| split_name(&entry.path).0 == parent)
-            .map(|entry| (distance(name, split_name(&entry.path).1), &entry.path))
-            .filter(|&(distance, _)| distance <= 2 && distance < name.len())
-            .min()
-            .map(|(_, path)| shown(path))
-    }
-}
-
-fn split_name(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&byte| byte == b'/') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (b"", path),
+            .map(|other| (distance(name, other), other))
+            .filter(|&(distance, other)| distance <= 2 && distance < name.len() && other != name)
+            .min();
+        Ok(near.map(|(_, other)| shown(&join_names(directory, other))))
     }
 }
 

@@ -1,12 +1,12 @@
 //! The seam between contexts and the rest, and the choice of the implementation.
 
 use std::fmt::Debug;
-use std::io::Read;
-use std::path::Path;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use super::dir::DirectoryContext;
 use super::git;
-use super::{Commit, ContextEntry, ContextError};
+use super::{Commit, ContextEntry, ContextError, Identity, Listing};
 use crate::ignore_rules::IgnoreRules;
 
 /// A build context.
@@ -14,18 +14,36 @@ pub trait ContextSource: Debug + Send + Sync {
     /// The commit that gives the context its time; nothing outside git and before the first commit.
     fn commit(&self) -> Option<&Commit>;
 
-    /// Everything in the context after the ignore rules, in the order of path components; computed
-    /// at the first call.
+    /// What is at `path`, of which no component but the last may be a link; the empty path is the
+    /// context's root. A directory that is found here may still turn out to hold nothing of the
+    /// context, which [`Self::identity`] tells.
     ///
     /// # Errors
     /// When something cannot be read; the error names it.
-    fn entries(&self) -> Result<&[ContextEntry], ContextError>;
+    fn find(&self, path: &[u8]) -> Result<Option<At>, ContextError>;
 
-    /// Messages on what was left out for a reason other than the ignore rules.
+    /// The names in a directory, sorted by their bytes; each is to be looked up by [`Self::find`].
     ///
     /// # Errors
-    /// As [`Self::entries`].
-    fn notes(&self) -> Result<&[String], ContextError>;
+    /// As [`Self::find`].
+    fn names(&self, directory: &[u8]) -> Result<Vec<Vec<u8>>, ContextError>;
+
+    /// What identifies what is at and below `path`; nothing if no part of the context is there.
+    /// Looks at no more than what it has to: at nothing below a tree that git knows the id of.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    fn identity(&self, path: &[u8]) -> Result<Option<Identity>, ContextError>;
+
+    /// What is at and below `path`, after the ignore rules; it has what [`Self::identity`] says.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    fn listing(&self, path: &[u8]) -> Result<Option<Listing>, ContextError>;
+
+    /// Messages on what was left out, of what was looked at so far, for a reason other than the
+    /// ignore rules.
+    fn notes(&self) -> Vec<String>;
 
     /// Opens the content of a file. The reader fails when the content turns out not to have the
     /// entry's id; a caller must read to the end before it uses what it got.
@@ -46,6 +64,22 @@ pub trait ContextSource: Debug + Send + Sync {
 
     /// Says why the context has no such path although it may exist, for messages.
     fn why_absent(&self, path: &[u8]) -> Option<String>;
+}
+
+/// What is at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum At {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link, verbatim.
+    Symlink {
+        /// Where it points.
+        target: Vec<u8>,
+    },
+    /// A submodule whose files are not here.
+    Submodule,
 }
 
 /// How a context is opened.
@@ -93,7 +127,8 @@ pub enum LfsPointers {
     Keep,
 }
 
-/// Opens the context in `directory`.
+/// Opens the context in `directory`. A revision's directory need not exist on disk: below a
+/// repository it is a path in the commit.
 ///
 /// # Errors
 /// When it is not a directory, or lies in a git repository that cannot be used.
@@ -101,9 +136,13 @@ pub fn open(
     directory: &Path,
     options: ContextOptions,
 ) -> Result<Box<dyn ContextSource>, ContextError> {
-    let root =
-        fs_err::canonicalize(directory).map_err(|error| ContextError::read(directory, error))?;
-    if !root.is_dir() {
+    let root = match &options.repository {
+        RepositoryUse::Revision(_) => canonical_start(directory),
+        _ => fs_err::canonicalize(directory),
+    };
+    let root = root.map_err(|error| ContextError::read(directory, error))?;
+    let in_commit = matches!(options.repository, RepositoryUse::Revision(_));
+    if !in_commit && !root.is_dir() {
         return Err(ContextError::NotADirectory { path: directory.to_owned() });
     }
     if options.repository != RepositoryUse::Ignore
@@ -112,4 +151,23 @@ pub fn open(
         return Ok(context);
     }
     Ok(Box::new(DirectoryContext::new(root, options.ignore)))
+}
+
+/// The canonical path of as much of `path` as exists, and the rest as it is.
+fn canonical_start(path: &Path) -> io::Result<PathBuf> {
+    let mut rest = PathBuf::new();
+    for start in path.ancestors() {
+        let place = if start.as_os_str().is_empty() { Path::new(".") } else { start };
+        match fs_err::canonicalize(place) {
+            Ok(found) if rest.as_os_str().is_empty() => return Ok(found),
+            Ok(found) => return Ok(found.join(rest)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) => match start.file_name() {
+                Some(name) => rest = Path::new(name).join(rest),
+                // `..` behind something that is not there leads nowhere.
+                None => return Err(error),
+            },
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
 }

@@ -32,6 +32,21 @@ impl SourcePattern {
         parts.iter().map(component).collect::<Result<_, _>>().map(Self::Components)
     }
 
+    /// One pattern for each component, where that says the same: not where a pattern reaches over
+    /// several of them by `**`, a bracket (which may match a slash) or an escaped slash.
+    pub(super) fn levels(parts: &[&[u8]], wildcards: Wildcards) -> Option<Vec<Self>> {
+        let reaches = |part: &&[u8]| {
+            part.contains(&b'[')
+                || part.ends_with(b"\\")
+                || (wildcards == Wildcards::AnyDepth && *part == b"**")
+        };
+        if parts.iter().any(reaches) {
+            return None;
+        }
+        let level = |part: &&[u8]| GoPattern::parse(part).map(Self::Whole).ok();
+        parts.iter().map(level).collect()
+    }
+
     /// Tells whether a path matches as a whole.
     pub(super) fn matches(&self, path: &[u8]) -> bool {
         match self {

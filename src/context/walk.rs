@@ -7,22 +7,15 @@ use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use ignore::{DirEntry, WalkBuilder, WalkState};
+use ignore::{WalkBuilder, WalkState};
 
-use super::checksum::is_below;
 use super::entry::{Content, Inode};
+use super::listing::{Found, Listing, Presence, arrange};
 use super::read::identify;
 use super::{ContextEntry, ContextError, EntryKind, ObjectId};
 use crate::ignore_rules::IgnoreRules;
-
-/// What a context holds.
-#[derive(Debug, Default)]
-pub(super) struct Listing {
-    pub(super) entries: Vec<ContextEntry>,
-    pub(super) notes: Vec<String>,
-}
 
 /// What git knows about a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,63 +30,26 @@ pub(super) enum Tracking {
     Untracked,
 }
 
-/// Asks git about a path.
-pub(super) type Tracker<'a> = &'a (dyn Fn(&[u8], &Metadata) -> Tracking + Sync);
+/// Says what git knows about paths.
+pub(super) trait Tracker: Sync {
+    /// What git knows about a path of the context that has this stat data.
+    fn track(&self, path: &[u8], metadata: &Metadata) -> Tracking;
+}
 
 /// How a directory is listed.
 #[derive(Clone, Copy)]
 pub(super) struct Walk<'a> {
+    /// The context's root.
     pub(super) root: &'a Path,
+    /// What is listed, relative to the root: a path that exists and leads through no link.
+    pub(super) start: &'a [u8],
     pub(super) ignore: &'a IgnoreRules,
     /// Present in git contexts.
-    pub(super) tracker: Option<Tracker<'a>>,
+    pub(super) tracker: Option<&'a dyn Tracker>,
     /// Whether whatever is named `.git` is left out.
     pub(super) drop_git: bool,
     /// Whether entries carry the times on disk.
     pub(super) times: bool,
-}
-
-/// Computes a value once; a failed attempt is not remembered.
-#[derive(Debug, Default)]
-pub(super) struct Lazy<T> {
-    value: OnceLock<T>,
-    /// Held while the value is computed, so that this happens once.
-    computing: Mutex<()>,
-}
-
-impl<T> Lazy<T> {
-    pub(super) fn get_or_try(
-        &self,
-        compute: impl FnOnce() -> Result<T, ContextError>,
-    ) -> Result<&T, ContextError> {
-        let _guard = self.computing.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.value.get() {
-            Some(value) => Ok(value),
-            None => {
-                let value = compute()?;
-                Ok(self.value.get_or_init(|| value))
-            }
-        }
-    }
-}
-
-/// An entry, and when it is part of the context.
-struct Found {
-    entry: ContextEntry,
-    presence: Presence,
-}
-
-/// When something that was found is part of the context.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Presence {
-    /// Always.
-    Always,
-    /// When anything is below it, excluded or not: git knows no empty directories.
-    Filled,
-    /// When an entry is below it: an excluded directory with an exception in it.
-    Parent,
-    /// Never, but what it lies in is not empty.
-    Never,
 }
 
 /// What all threads of a walk write to.
@@ -105,16 +61,24 @@ struct Results {
 }
 
 impl Walk<'_> {
-    /// Lists the directory.
-    pub(super) fn list(&self) -> Result<Listing, ContextError> {
+    /// Lists what is at and below the start, and notes on what was left out.
+    pub(super) fn list(&self) -> Result<(Listing, Vec<String>), ContextError> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+        let start = super::read::join(self.root, self.start);
+        let metadata =
+            fs_err::symlink_metadata(&start).map_err(|error| ContextError::read(&start, error))?;
+        if !metadata.is_dir() {
+            // The walker would follow a link that it starts with.
+            let Visit { found, note, .. } = self.visit(&start)?;
+            return Ok((arrange(found.into_iter().collect()), note.into_iter().collect()));
+        }
         let walker =
-            WalkBuilder::new(self.root).standard_filters(false).threads(threads).build_parallel();
+            WalkBuilder::new(start).standard_filters(false).threads(threads).build_parallel();
         let results = Mutex::new(Results::default());
         walker.run(|| {
             Box::new(|visited| {
                 let outcome = match visited {
-                    Ok(visited) => self.visit(&visited),
+                    Ok(visited) => self.visit(visited.path()),
                     Err(error) => Err(self.walk_error(error)),
                 };
                 let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,7 +98,7 @@ impl Walk<'_> {
         let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
         match results.error {
             Some(error) => Err(error),
-            None => Ok(arrange(results.found, results.notes)),
+            None => Ok((arrange(results.found), results.notes)),
         }
     }
 
@@ -144,13 +108,12 @@ impl Walk<'_> {
         ContextError::read(self.root, cause)
     }
 
-    fn visit(&self, visited: &DirEntry) -> Result<Visit, ContextError> {
-        let place = visited.path();
+    fn visit(&self, place: &Path) -> Result<Visit, ContextError> {
         let path = place.strip_prefix(self.root).unwrap_or(place).as_os_str().as_bytes();
         if path.is_empty() {
             return Ok(Visit::nothing(WalkState::Continue));
         }
-        if self.drop_git && (path == b".git" || path.ends_with(b"/.git")) {
+        if self.drop_git && is_git_name(path) {
             return Ok(Visit::nothing(WalkState::Skip));
         }
         let metadata =
@@ -180,7 +143,7 @@ impl Walk<'_> {
         if excluded && !self.ignore.may_match_below(path) {
             return self.excluded(path, metadata, WalkState::Skip);
         }
-        let tracking = self.tracker.map(|ask| ask(path, metadata));
+        let tracking = self.tracker.map(|tracker| tracker.track(path, metadata));
         if let Some(Tracking::Submodule { commit }) = tracking
             && !super::read::join(self.root, path).join(".git").exists()
         {
@@ -227,7 +190,7 @@ impl Walk<'_> {
 
     fn file(&self, path: &[u8], metadata: &Metadata) -> Result<ContextEntry, ContextError> {
         let entry = self.entry(path, EntryKind::File, metadata);
-        let mode = match self.tracker.map(|ask| ask(path, metadata)) {
+        let mode = match self.tracker.map(|tracker| tracker.track(path, metadata)) {
             Some(Tracking::Clean { object, mode }) => {
                 let size = metadata.len();
                 let content = Content::WorktreeAndGit;
@@ -279,59 +242,13 @@ impl Visit {
     }
 }
 
-/// Orders two paths by their components: a directory's content comes right after it.
-pub(super) fn by_components(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
-    // No name has a nought byte, so the slash can take its place below all others.
-    let order = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
-    a.iter().map(order).cmp(b.iter().map(order))
+/// Tells whether the last name of a path is `.git`.
+fn is_git_name(path: &[u8]) -> bool {
+    path == b".git" || path.ends_with(b"/.git")
 }
 
-/// Sorts what was found, and leaves out what is not part of the context.
-fn arrange(mut found: Vec<Found>, mut notes: Vec<String>) -> Listing {
-    found.sort_unstable_by(|a, b| by_components(&a.entry.path, &b.entry.path));
-    let mut entries: Vec<ContextEntry> = Vec::with_capacity(found.len());
-    // What was left out last; from the end, a directory's content comes right before it.
-    let mut left_out: Option<Vec<u8>> = None;
-    for Found { entry, presence } in found.into_iter().rev() {
-        let is_parent = entries.last().is_some_and(|last| is_below(&last.path, &entry.path));
-        let is_filled =
-            is_parent || left_out.as_ref().is_some_and(|path| is_below(path, &entry.path));
-        let is_present = match presence {
-            Presence::Always => true,
-            Presence::Filled => is_filled,
-            Presence::Parent => is_parent,
-            Presence::Never => false,
-        };
-        if is_present {
-            entries.push(entry);
-        } else if presence == Presence::Never || is_filled {
-            left_out = Some(entry.path);
-        }
-    }
-    entries.reverse();
-    notes.sort_unstable();
-    Listing { entries, notes }
-}
-
-/// Builds a listing from the entries of a commit, which come in git's order; `is_excluded` tells
-/// what the rules leave out.
-pub(super) fn arrange_tree(
-    entries: Vec<ContextEntry>,
-    is_excluded: impl Fn(&[u8]) -> bool,
-) -> Listing {
-    let found = entries.into_iter().map(|entry| {
-        let presence = match (is_excluded(&entry.path), entry.is_directory()) {
-            // A tree of git is never empty.
-            (false, _) => Presence::Always,
-            (true, true) => Presence::Parent,
-            (true, false) => Presence::Never,
-        };
-        Found { entry, presence }
-    });
-    arrange(found.collect(), Vec::new())
-}
-
-fn special_kind(metadata: &Metadata) -> &'static str {
+/// What a thing is that is no file, link or directory, for messages.
+pub(super) fn special_kind(metadata: &Metadata) -> &'static str {
     let kind = metadata.file_type();
     match (kind.is_socket(), kind.is_fifo()) {
         (true, _) => "a socket",

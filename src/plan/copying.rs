@@ -53,8 +53,13 @@ impl Lowering<'_> {
                 let context = Arc::clone(&self.request.context);
                 let bytes: Vec<Vec<u8>> =
                     words.iter().map(|word| word.clone().into_bytes()).collect();
-                let selected = select(context.entries()?, &bytes, Wildcards::default())
-                    .map_err(|error| self.nothing_matches(line, sources, words, &error))?;
+                let selected =
+                    select(context.as_ref(), &bytes, Wildcards::default()).map_err(|error| {
+                        match error {
+                            SelectError::Context(error) => PlanError::from(error),
+                            error => self.nothing_matches(line, sources, words, &error).into(),
+                        }
+                    })?;
                 if selected.is_empty() {
                     let span = sources.first().map_or(line.span(), |word| line.word(word));
                     let message =
@@ -105,17 +110,12 @@ impl Lowering<'_> {
             | SelectError::Pattern { source_word, .. }
             | SelectError::DanglingLink { source_word, .. }
             | SelectError::Links { source_word } => Some(source_word),
-            SelectError::Submodule { .. } => None,
+            SelectError::Submodule { .. } | SelectError::Context(_) => None,
         };
         let at = word.and_then(|word| words.iter().position(|known| known == word));
         let span = at.and_then(|at| sources.get(at)).map_or(line.span(), |word| line.word(word));
         let context = &self.request.context;
-        let hint = word.and_then(|word| {
-            // What is no file has a note that begins with its path.
-            let notes = context.notes().ok()?;
-            let note = notes.iter().find(|note| note.starts_with(&format!("{word} is ")));
-            context.why_absent(word.as_bytes()).or_else(|| note.cloned())
-        });
+        let hint = word.and_then(|word| context.why_absent(word.as_bytes()));
         self.request.dockerfile.error(span, error.to_string(), hint)
     }
 

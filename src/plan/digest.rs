@@ -90,13 +90,10 @@ pub(super) fn copy(common: Common<'_>, plan: &Plan, step: &CopyStep, sources: &[
     inputs.add("chown", &step.chown);
     inputs.add("chmod", step.chmod.map(|mode| format!("{mode:o}")));
     match &step.source {
-        CopySource::Context { context, selected } => {
-            // They were listed to be selected, so listing them again cannot fail.
-            let entries = context.entries().unwrap_or_default();
+        CopySource::Context { selected, .. } => {
             for selected in selected {
-                let entries = selected.entries().map(|index| &entries[index]);
                 inputs.add("root", [&selected.matched, &selected.root]);
-                inputs.add("files", [checksum(entries).to_string()]);
+                inputs.add("files", [checksum(selected).to_string()]);
             }
         }
         CopySource::Image { from, .. } => inputs.add("from", [plan.content(*from)]),

@@ -63,22 +63,6 @@ impl From<ParseError> for PlanError {
     }
 }
 
-/// Whether the image may copy from its build context, so that the context has to be listed.
-/// ONBUILD triggers of bases count through `bases`.
-pub fn needs_context(request: &ImageRequest, plan: &Plan) -> bool {
-    let copies = |kind: &InstructionKind| match kind {
-        InstructionKind::Copy(copy) => copy.from.is_none(),
-        InstructionKind::Add(_) => true,
-        _ => false,
-    };
-    let stages = request.graph.from.iter().enumerate().filter(|(_, from)| from.is_some());
-    let own = stages.flat_map(|(index, _)| &request.dockerfile.stages[index].instructions);
-    own.map(|instruction| &instruction.kind).any(|kind| match kind {
-        InstructionKind::OnBuild(trigger) => copies(&trigger.instruction.kind),
-        kind => copies(kind),
-    }) || plan.bases.iter().any(|base| !base.config.config.on_build.is_empty())
-}
-
 /// Adds the image that `request` asks for to `plan`; its bases must be in the plan already.
 ///
 /// # Errors
@@ -325,7 +309,7 @@ impl Lowering<'_> {
                         dockerfile: Arc::clone(&self.request.dockerfile),
                         span: line.span(),
                     },
-                    times: self.request.times,
+                    times: self.request.times.of_stage(&digest),
                     inputs,
                     digest,
                     config: cursor.image.clone(),

@@ -6,6 +6,7 @@
 //! one stage; a digest depends on everything that can change the stage's layer and on nothing else
 //! (the table is in `digest`).
 
+mod ahead;
 mod base_cache;
 mod copying;
 mod digest;
@@ -18,13 +19,14 @@ mod stage;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use ahead::Ahead;
 pub use base_cache::BaseCache;
 pub use digest::Inputs;
 pub use graph::{Graph, ImageSource, Source, graph, stage_name};
-pub use lower::{ImageRequest, PlanError, lower, needs_context};
+pub use lower::{ImageRequest, PlanError, lower};
 pub use resolve::{Base, ResolveError, resolve};
 pub use scope::{DEFAULT_PATH, Given, Scope};
 pub use stage::{
-    BaseId, CopyKind, CopySource, CopyStep, HistoryStep, ImagePlan, Parent, Place, Plan, RunStep,
-    StageId, StageSpec, Step, Times, WorkdirStep,
+    BaseId, CopyKind, CopySource, CopyStep, FileTimes, HistoryStep, ImagePlan, Parent, Place, Plan,
+    RunStep, StageId, StageSpec, Step, Times, WorkdirStep,
 };

@@ -81,6 +81,8 @@ pub struct Times {
     pub commit: Option<i64>,
     /// The start of the build.
     pub now: i64,
+    /// What decides the times of files.
+    pub files: FileTimes,
 }
 
 /// A place in a Dockerfile.
@@ -202,6 +204,22 @@ pub struct ImagePlan {
     pub digest: StageDigest,
 }
 
+/// What decides the times of files that are copied from a context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileTimes {
+    /// That of SOURCE_DATE_EPOCH or the commit; outside of git their own.
+    #[default]
+    Commit,
+    /// One for each layer, derived from its digest: a layer that is made again without a cache is
+    /// the same one, whatever commit it is made for.
+    Content,
+    /// This one, in seconds since 1970.
+    Fixed(i64),
+}
+
+/// How far behind [`EARLIEST`] a time that stands for content can be: 40 years.
+const CONTENT_TIMES: u32 = 40 * 365 * 24 * 3600;
+
 /// 1980-02-01: the earliest time that every archive format and file system can hold.
 const EARLIEST: i64 = 318_211_200;
 
@@ -209,7 +227,11 @@ impl Times {
     /// The time of a file of the context whose own time is `own` (only outside of git), or of a
     /// directory made on the way.
     pub fn of_context(&self, own: Option<i64>) -> i64 {
-        match self.epoch {
+        let asked = match self.files {
+            FileTimes::Fixed(seconds) => Some(seconds),
+            FileTimes::Commit | FileTimes::Content => self.epoch,
+        };
+        match asked {
             // Asked for, so the same on every day, also one before it.
             Some(epoch) => epoch.max(EARLIEST),
             None => {
@@ -217,6 +239,18 @@ impl Times {
                 time.clamp(EARLIEST, self.now.max(EARLIEST))
             }
         }
+    }
+
+    /// The times of the files of the stage with that digest.
+    pub(super) fn of_stage(self, digest: &StageDigest) -> Self {
+        let files = match self.files {
+            FileTimes::Content => {
+                let start = digest.as_bytes().first_chunk().expect("a digest has 28 bytes");
+                FileTimes::Fixed(EARLIEST + i64::from(u32::from_be_bytes(*start) % CONTENT_TIMES))
+            }
+            files => files,
+        };
+        Self { files, ..self }
     }
 
     /// When the image counts as made.
@@ -280,7 +314,7 @@ mod tests {
     #[test]
     fn files_get_the_epoch_else_the_commits_time_else_their_own() {
         let now = 1_800_000_000;
-        let times = |epoch, commit| Times { epoch, commit, now };
+        let times = |epoch, commit| Times { epoch, commit, now, files: FileTimes::Commit };
         for (times, own, time) in [
             (times(Some(1_600_000_000), Some(1_700_000_000)), Some(5), 1_600_000_000),
             (times(Some(1_900_000_000), None), None, 1_900_000_000),
@@ -294,5 +328,8 @@ mod tests {
             assert_eq!(times.of_context(own), time, "{times:?} {own:?}");
         }
         assert_eq!(times(Some(0), Some(1)).created(), 0);
+        let files = FileTimes::Fixed(1_234_567_890);
+        let fixed = Times { files, ..times(Some(1_600_000_000), Some(1)) };
+        assert_eq!((fixed.of_context(Some(5)), fixed.created()), (1_234_567_890, 1_600_000_000));
     }
 }

@@ -7,9 +7,11 @@ use super::{
     registry, runtime,
 };
 use crate::cli::{BuildArgs, LogArgs, LogFormat};
+use crate::context::GitDirectory;
 use crate::failure::{Failure, Kind};
 use crate::model::Repository;
 use crate::output::{Format, Level, Voice};
+use crate::plan::FileTimes;
 use crate::sync::{Address, AddressError};
 
 impl BuildSettings {
@@ -24,6 +26,7 @@ impl BuildSettings {
             None => StorageChoice::Layout,
         };
         let project = args.project.as_deref().map(str::parse).transpose();
+        let revision = revision(&args)?;
         let work_dir = args.work_dir.or_else(|| environment.path("LONGSHORE_WORK_DIR"));
         Ok(Self {
             door: Door::Build,
@@ -45,13 +48,41 @@ impl BuildSettings {
                 ..ResultFiles::default()
             },
             platform: platform(args.platform.as_deref())?,
-            worktree: !args.no_worktree,
+            revision,
+            git_directory: match args.keep_git_dir {
+                true => GitDirectory::Keep,
+                false => GitDirectory::Drop,
+            },
+            file_times: file_times(&args.timestamp)?,
             runtime: runtime(&args.runtime)?,
             work_dirs: work_dir.map_or_else(|| environment.work_dirs(), |dir| vec![dir]),
             home: environment.home(),
             registry: registry::of_build(&args.registry, environment)?,
             warnings: Vec::new(),
         })
+    }
+}
+
+/// What counts instead of the worktree.
+fn revision(args: &BuildArgs) -> Result<Option<String>, Failure> {
+    match &args.commit {
+        Some(revision) if revision.is_empty() => {
+            Err(Failure::usage("--commit needs a branch, a tag or an id"))
+        }
+        Some(revision) => Ok(Some(revision.clone())),
+        None => Ok(args.no_worktree.then(|| "HEAD".to_owned())),
+    }
+}
+
+fn file_times(text: &str) -> Result<FileTimes, Failure> {
+    match text {
+        "commit" => Ok(FileTimes::Commit),
+        "content" => Ok(FileTimes::Content),
+        seconds => seconds.parse().map(FileTimes::Fixed).map_err(|_| {
+            Failure::usage(format!(
+                "--timestamp {text:?} is none of commit, content and a number of seconds"
+            ))
+        }),
     }
 }
 

@@ -8,9 +8,11 @@ use super::{
     registry, runtime,
 };
 use crate::cli::ExecutorArgs;
+use crate::context::GitDirectory;
 use crate::failure::Failure;
 use crate::model::{Reference, Repository};
 use crate::output::{Format, Level, Voice};
+use crate::plan::FileTimes;
 use crate::sync::Address;
 
 impl BuildSettings {
@@ -53,7 +55,9 @@ impl BuildSettings {
                 report: None,
             },
             platform: platform(args.custom_platform.as_deref())?,
-            worktree: true,
+            revision: None,
+            git_directory: GitDirectory::Keep,
+            file_times: FileTimes::Commit,
             runtime: runtime(&args.runtime)?,
             work_dirs: work_dir.map_or_else(|| work_dirs(environment), |dir| vec![dir]),
             home: environment.home(),

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::context::{
-    ContextOptions, EntryKind, ObjectId, RepositoryUse, checksum, load_ignore_rules,
-};
+use crate::context::checksum::of_identity;
+use crate::context::{ContextOptions, EntryKind, ObjectId, RepositoryUse, load_ignore_rules};
+use crate::model::StageDigest;
 
 fn write(root: &Path, path: &str, content: &str) {
     let place = root.join(path);
@@ -26,14 +26,27 @@ fn open(root: &Path, ignore: &str) -> Box<dyn ContextSource> {
     crate::context::open(root, options).unwrap()
 }
 
+/// Everything that a context has.
+fn all(context: &dyn ContextSource) -> Listing {
+    context.listing(b"").unwrap().unwrap()
+}
+
+fn whole(context: &dyn ContextSource) -> StageDigest {
+    of_identity(b"", &context.identity(b"").unwrap().unwrap())
+}
+
 fn paths(context: &dyn ContextSource) -> Vec<String> {
-    let entries = context.entries().unwrap();
-    entries.iter().map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect()
+    let listing = all(context);
+    listing
+        .entries()
+        .iter()
+        .map(|entry| String::from_utf8_lossy(&entry.path).into_owned())
+        .collect()
 }
 
 fn read(context: &dyn ContextSource, path: &str) -> std::io::Result<Vec<u8>> {
-    let entries = context.entries().unwrap();
-    let entry = entries.iter().find(|entry| entry.path == path.as_bytes()).unwrap();
+    let listing = all(context);
+    let entry = listing.entries().iter().find(|entry| entry.path == path.as_bytes()).unwrap();
     let mut content = Vec::new();
     context.open(entry).map_err(std::io::Error::other)?.read_to_end(&mut content)?;
     Ok(content)
@@ -59,7 +72,8 @@ fn a_directory_is_listed_as_it_lies() {
         .unwrap();
     let context = open(root, "");
     assert_eq!(paths(&*context), [".git", ".git/HEAD", "b", "b/x", "b.txt", "empty", "link"]);
-    let entries = context.entries().unwrap();
+    let listing = all(&*context);
+    let entries = listing.entries();
     let file = &entries[4];
     assert_eq!((file.mode, file.size, file.mtime), (0o4751, 6, Some(1_000_000_000)));
     assert_eq!(file.object, ObjectId::of_blob(b"hello\n"));
@@ -95,7 +109,7 @@ fn changes_change_the_checksum_and_moves_do_not() {
     let first = root.path().join("first");
     write(&first, "a", "1");
     write(&first, "d/b", "2");
-    let sum = |root: &Path| checksum(open(root, "").entries().unwrap());
+    let sum = |root: &Path| whole(&*open(root, ""));
     let mut seen = vec![sum(&first)];
     let second = root.path().join("elsewhere");
     fs_err::rename(&first, &second).unwrap();
@@ -126,7 +140,7 @@ fn a_file_that_changed_after_the_listing_is_an_error() {
     }
     write(root, "secret", &large);
     let context = open(root, "secret");
-    context.entries().unwrap();
+    all(&*context);
     write(root, "small", "yyyyyyyyyy");
     write(root, "large", &large.replace('x', "y"));
     write(root, "shrunk", &large[1..]);
@@ -148,8 +162,11 @@ fn special_files_are_left_out_with_a_note() {
     let _socket = std::os::unix::net::UnixListener::bind(root.path().join("s")).unwrap();
     let context = open(root.path(), "");
     assert_eq!(paths(&*context), [""; 0]);
-    assert_eq!(context.notes().unwrap(), ["s is a socket and is left out of the context"]);
-    assert_eq!(open(root.path(), "s").notes().unwrap(), [""; 0]);
+    assert_eq!(context.notes(), ["s is a socket and is left out of the context"]);
+    assert_eq!(context.why_absent(b"s").unwrap(), "s is a socket and is left out of the context");
+    let ignoring = open(root.path(), "s");
+    assert_eq!(paths(&*ignoring), [""; 0]);
+    assert_eq!(ignoring.notes(), [""; 0]);
 }
 
 #[test]
@@ -157,12 +174,12 @@ fn names_need_not_be_utf8() {
     let root = tempfile::tempdir().unwrap();
     fs_err::write(root.path().join(OsStr::from_bytes(b"caf\xe9")), "x").unwrap();
     let context = open(root.path(), "");
-    let entry = &context.entries().unwrap()[0];
+    let entry = &all(&*context).entries()[0].clone();
     assert_eq!(entry.path, b"caf\xe9");
     let mut content = String::new();
     context.open(entry).unwrap().read_to_string(&mut content).unwrap();
     assert_eq!(content, "x");
-    assert!(open(root.path(), "caf?").entries().unwrap().is_empty());
+    assert!(all(&*open(root.path(), "caf?")).entries().is_empty());
 }
 
 #[test]

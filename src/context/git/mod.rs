@@ -12,6 +12,7 @@
 mod refs;
 mod repository;
 mod revision;
+mod revparse;
 mod tracked;
 mod worktree;
 

@@ -100,6 +100,11 @@ impl Layout {
         Ok(None)
     }
 
+    /// Whether history ends before its beginning.
+    pub(super) fn is_shallow(&self) -> bool {
+        self.common.join("shallow").exists()
+    }
+
     /// Whether the x bit on disk means something in this work tree (`core.fileMode`).
     pub(super) fn trusts_file_mode(&self) -> Result<bool, ContextError> {
         let text = read_text(&self.common.join("config"))?.unwrap_or_default();

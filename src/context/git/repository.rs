@@ -6,11 +6,15 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use git2::{ErrorCode, ObjectType, Oid, TreeWalkMode, TreeWalkResult};
+use git2::{ObjectType, Oid};
 
 use super::refs::Layout;
-use crate::context::entry::Content;
-use crate::context::{Commit, ContextEntry, ContextError, EntryKind, ObjectId};
+use super::revparse::{self, Walk};
+use crate::context::identity::{
+    EXECUTABLE_MODE, FILE_MODE, LINK_MODE, SUBMODULE_MODE, TREE_MODE, TreeRow,
+};
+use crate::context::path::join_names;
+use crate::context::{Commit, ContextError, ObjectId};
 
 /// How much of a `.git` file or the config is read.
 const SMALL_FILE: u64 = 1 << 20;
@@ -35,16 +39,15 @@ impl fmt::Debug for Repository {
 
 impl Repository {
     /// Finds the repository whose work tree holds `root`, a canonical path; if `bare` also one that
-    /// `root` itself is.
+    /// `root` or a directory above it is itself, in which `root` is then a path in the commit.
     pub(super) fn around(root: &Path, bare: bool) -> Result<Option<Self>, ContextError> {
-        if bare && is_git_directory(root) {
-            return Self::open(root.to_owned(), Vec::new()).map(Some);
-        }
-        for worktree in root.ancestors() {
-            let Some(directory) = git_directory(&worktree.join(".git"))? else {
-                continue;
+        for above in root.ancestors() {
+            let directory = match bare && is_git_directory(above) {
+                true => Some(above.to_owned()),
+                false => git_directory(&above.join(".git"))?,
             };
-            let prefix = root.strip_prefix(worktree).unwrap_or(Path::new(""));
+            let Some(directory) = directory else { continue };
+            let prefix = root.strip_prefix(above).unwrap_or(Path::new(""));
             let prefix = prefix.as_os_str().as_bytes().to_vec();
             return Self::open(directory, prefix).map(Some);
         }
@@ -82,8 +85,49 @@ impl Repository {
         self.peel(&id, "HEAD").map(Some)
     }
 
-    /// The commit that a revision names: `HEAD`, a branch, a tag, or an id, also a short one.
+    /// The commit that a revision names: `HEAD`, a branch, a tag, or an id, also a short one, and
+    /// the steps from there.
     pub(super) fn commit(&self, revision: &str) -> Result<Commit, ContextError> {
+        let (name, walks) = revparse::split(revision).ok_or_else(|| {
+            self.layout.refuse(format!(
+                "{revision:?} is not a revision: give a branch, a tag or an id, then ~N or ^N"
+            ))
+        })?;
+        let mut commit = self.named(name)?;
+        for walk in walks {
+            let parents = match walk {
+                Walk::Up(count) => vec![1; count as usize],
+                Walk::Parent(number) => vec![number],
+            };
+            for number in parents {
+                commit = self.parent(commit, number, revision)?;
+            }
+        }
+        Ok(commit)
+    }
+
+    /// The parent with that number; 0 is the commit itself.
+    fn parent(&self, commit: Commit, number: u32, revision: &str) -> Result<Commit, ContextError> {
+        let Some(index) = number.checked_sub(1) else { return Ok(commit) };
+        let handle = self.handle();
+        let fail = |error| self.failure(format!("{revision:?} names no commit here"), error);
+        let found =
+            Oid::from_str(&commit.id).and_then(|id| handle.find_commit(id)).map_err(fail)?;
+        let parent = found.parent_id(index as usize).map_err(fail)?;
+        match handle.find_commit(parent) {
+            Ok(parent) => Ok(facts(&parent)),
+            Err(error) => {
+                let reason = format!("{revision:?} leads to {parent}, which is not here");
+                let reason = match self.layout.is_shallow() {
+                    true => format!("{reason}: the clone is shallow; git fetch --deepen gets more"),
+                    false => reason,
+                };
+                Err(self.failure(reason, error))
+            }
+        }
+    }
+
+    fn named(&self, revision: &str) -> Result<Commit, ContextError> {
         if revision == "HEAD" || revision.starts_with("refs/") {
             let id = self.layout.resolve(revision)?;
             let id = id.ok_or_else(|| self.unknown(revision))?;
@@ -117,31 +161,54 @@ impl Repository {
         Ok(facts(&commit))
     }
 
-    /// Every entry of the commit's tree below the prefix, in git's order, without sizes and targets.
-    pub(super) fn tree(&self, commit: &str) -> Result<Vec<ContextEntry>, ContextError> {
+    /// The tree that the context is in the commit; nothing if it is not there, or no directory.
+    pub(super) fn root(&self, commit: &str) -> Result<Option<ObjectId>, ContextError> {
         let fail = |error| self.failure(format!("the tree of {commit} cannot be read"), error);
-        let handle = self.handle();
         let id = Oid::from_str(commit).map_err(fail)?;
-        let mut tree = handle.find_commit(id).and_then(|commit| commit.tree()).map_err(fail)?;
-        if !self.prefix.is_empty() {
-            let place = Path::new(OsStr::from_bytes(&self.prefix));
-            tree = match tree.get_path(place) {
-                Ok(entry) => entry
-                    .to_object(&handle)
-                    .and_then(|object| object.peel_to_tree())
-                    .map_err(fail)?,
-                Err(error) if error.code() == ErrorCode::NotFound => return Ok(Vec::new()),
-                Err(error) => return Err(fail(error)),
-            };
+        let tree = self.handle().find_commit(id).map_err(fail)?.tree_id();
+        let mut tree = object_id(tree);
+        for name in self.prefix.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+            match self.rows(tree)?.into_iter().find(|row| row.name == name) {
+                Some(row) if row.mode == TREE_MODE => tree = row.object,
+                _ => return Ok(None),
+            }
         }
-        let mut entries = Vec::new();
-        tree.walk(TreeWalkMode::PreOrder, |parent, entry| {
-            let path = [parent.as_bytes(), entry.name_bytes()].concat();
-            entries.push(tree_entry(path, entry.filemode(), object_id(entry.id())));
-            TreeWalkResult::Ok
-        })
-        .map_err(fail)?;
-        Ok(entries)
+        Ok(Some(tree))
+    }
+
+    /// What a tree holds, in git's order, its modes reduced to those that git writes today.
+    pub(super) fn rows(&self, tree: ObjectId) -> Result<Vec<TreeRow>, ContextError> {
+        let handle = self.handle();
+        let tree = handle.find_tree(oid(tree)).map_err(|error| self.missing(tree, error))?;
+        let row = |entry: git2::TreeEntry<'_>| TreeRow {
+            name: entry.name_bytes().to_vec(),
+            mode: match entry.filemode() {
+                0o040_000 => TREE_MODE,
+                0o120_000 => LINK_MODE,
+                0o160_000 => SUBMODULE_MODE,
+                mode if mode & 0o100 != 0 => EXECUTABLE_MODE,
+                _ => FILE_MODE,
+            },
+            object: object_id(entry.id()),
+        };
+        Ok(tree.iter().map(row).collect())
+    }
+
+    /// Every file, link and submodule of a commit's context, by path.
+    pub(super) fn files(&self, commit: &str) -> Result<Vec<(Vec<u8>, TreeRow)>, ContextError> {
+        let mut files = Vec::new();
+        let mut ahead: Vec<(Vec<u8>, ObjectId)> = Vec::new();
+        ahead.extend(self.root(commit)?.map(|root| (Vec::new(), root)));
+        while let Some((directory, tree)) = ahead.pop() {
+            for row in self.rows(tree)? {
+                let path = join_names(&directory, &row.name);
+                match row.mode {
+                    TREE_MODE => ahead.push((path, row.object)),
+                    _ => files.push((path, row)),
+                }
+            }
+        }
+        Ok(files)
     }
 
     /// The size of a blob, from its header.
@@ -202,18 +269,6 @@ pub(super) fn object_id(id: Oid) -> ObjectId {
 
 fn oid(object: ObjectId) -> Oid {
     Oid::from_bytes(object.as_bytes()).expect("20 bytes are an id")
-}
-
-fn tree_entry(path: Vec<u8>, mode: i32, object: ObjectId) -> ContextEntry {
-    let (kind, mode, content) = match mode {
-        0o040_000 => (EntryKind::Directory, 0o755, Content::None),
-        0o120_000 => (EntryKind::Symlink { target: Vec::new() }, 0o777, Content::None),
-        0o160_000 => (EntryKind::Submodule, 0o755, Content::None),
-        0o100_755 => (EntryKind::File, 0o755, Content::Git),
-        _ => (EntryKind::File, 0o644, Content::Git),
-    };
-    let object = if kind == EntryKind::Directory { ObjectId::default() } else { object };
-    ContextEntry { path, kind, mode, size: 0, object, mtime: None, inode: None, content }
 }
 
 /// Tells whether a directory has what every git directory has.

@@ -10,9 +10,10 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 
 use super::repository::{Repository, object_id};
-use crate::context::checksum::is_below;
+use crate::context::identity::{EXECUTABLE_MODE, SUBMODULE_MODE};
+use crate::context::path::is_below;
 use crate::context::walk::Tracking;
-use crate::context::{Commit, ContextEntry, ContextError, EntryKind, ObjectId};
+use crate::context::{Commit, ContextError, ObjectId};
 
 /// Bits of an index entry's flags.
 const STAGE_MASK: u16 = 0x3000;
@@ -119,14 +120,13 @@ impl Tracked {
         let Some(head) = head else {
             return Ok(());
         };
-        for ContextEntry { path, kind, mode, object, .. } in repository.tree(&head.id)? {
-            match kind {
-                EntryKind::Directory => {}
-                EntryKind::Submodule => self.submodules.push((path, object)),
-                EntryKind::File | EntryKind::Symlink { .. } => self.files.push(TrackedFile {
+        for (path, row) in repository.files(&head.id)? {
+            match row.mode {
+                SUBMODULE_MODE => self.submodules.push((path, row.object)),
+                mode => self.files.push(TrackedFile {
                     path,
-                    executable: mode & 0o100 != 0,
-                    object,
+                    executable: mode == EXECUTABLE_MODE,
+                    object: row.object,
                     stat: None,
                 }),
             }

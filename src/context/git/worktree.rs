@@ -1,15 +1,19 @@
 //! The work tree as it lies on disk, with git's ids and modes.
 
+use std::fs::Metadata;
 use std::io::{Cursor, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::OnceLock;
 
 use super::repository::Repository;
 use super::tracked::Tracked;
+use crate::context::disk::Disk;
 use crate::context::entry::Content;
 use crate::context::read::{open_entry, read_file, refuse_lfs_pointer};
-use crate::context::walk::{Lazy, Listing, Walk};
+use crate::context::walk::{Tracker, Tracking};
 use crate::context::{
-    Commit, ContextEntry, ContextError, ContextOptions, ContextSource, GitDirectory, LfsPointers,
+    At, Commit, ContextEntry, ContextError, ContextOptions, ContextSource, GitDirectory, Identity,
+    LfsPointers, Listing,
 };
 
 /// Blobs up to this size may come from the repository when the file changed since it was listed.
@@ -18,11 +22,11 @@ const BLOB_LIMIT: u64 = 8 << 20;
 /// A context in the work tree of a repository.
 #[derive(Debug)]
 pub(super) struct WorktreeContext {
-    root: PathBuf,
+    disk: Disk,
     repository: Repository,
     commit: Option<Commit>,
     options: ContextOptions,
-    listing: Lazy<Listing>,
+    tracked: OnceLock<Tracked>,
 }
 
 impl WorktreeContext {
@@ -32,27 +36,23 @@ impl WorktreeContext {
         options: &ContextOptions,
     ) -> Result<Self, ContextError> {
         let commit = repository.head()?;
-        let (root, options) = (root.to_owned(), options.clone());
-        Ok(Self { root, repository, commit, options, listing: Lazy::default() })
+        let drop_git = options.git_directory == GitDirectory::Drop;
+        let disk = Disk::new(root.to_owned(), options.ignore.clone(), drop_git, commit.is_none());
+        let options = options.clone();
+        Ok(Self { disk, repository, commit, options, tracked: OnceLock::new() })
     }
 
-    fn listing(&self) -> Result<&Listing, ContextError> {
-        self.listing.get_or_try(|| {
-            let tracked = Tracked::load(&self.repository, self.commit.as_ref())?;
-            Walk {
-                root: &self.root,
-                ignore: &self.options.ignore,
-                tracker: Some(&|path, metadata| tracked.track(path, metadata)),
-                drop_git: self.options.git_directory == GitDirectory::Drop,
-                times: self.commit.is_none(),
-            }
-            .list()
-        })
+    fn tracked(&self) -> Result<&Tracked, ContextError> {
+        if let Some(tracked) = self.tracked.get() {
+            return Ok(tracked);
+        }
+        let tracked = Tracked::load(&self.repository, self.commit.as_ref())?;
+        Ok(self.tracked.get_or_init(|| tracked))
     }
 
     /// The file, or what the repository has of it when the file is not what was listed any more.
     fn content(&self, entry: &ContextEntry) -> Result<Box<dyn Read + Send>, ContextError> {
-        let from_disk = open_entry(&self.root, entry);
+        let from_disk = open_entry(&self.disk.root, entry);
         let recorded = entry.content == Content::WorktreeAndGit && entry.size <= BLOB_LIMIT;
         match from_disk {
             Err(error) if recorded => {
@@ -70,12 +70,24 @@ impl ContextSource for WorktreeContext {
         self.commit.as_ref()
     }
 
-    fn entries(&self) -> Result<&[ContextEntry], ContextError> {
-        Ok(&self.listing()?.entries)
+    fn find(&self, path: &[u8]) -> Result<Option<At>, ContextError> {
+        self.disk.find(path)
     }
 
-    fn notes(&self) -> Result<&[String], ContextError> {
-        Ok(&self.listing()?.notes)
+    fn names(&self, directory: &[u8]) -> Result<Vec<Vec<u8>>, ContextError> {
+        self.disk.names(directory)
+    }
+
+    fn identity(&self, path: &[u8]) -> Result<Option<Identity>, ContextError> {
+        Ok(Disk::identity(path, self.listing(path)?.as_ref()))
+    }
+
+    fn listing(&self, path: &[u8]) -> Result<Option<Listing>, ContextError> {
+        self.disk.listing(path, || Ok(Some(self.tracked()?)))
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.disk.notes()
     }
 
     fn open(&self, entry: &ContextEntry) -> Result<Box<dyn Read + Send>, ContextError> {
@@ -87,23 +99,27 @@ impl ContextSource for WorktreeContext {
     }
 
     fn read_small(&self, path: &[u8], limit: u64) -> Result<Vec<u8>, ContextError> {
-        read_file(&self.root, path, limit)
+        read_file(&self.disk.root, path, limit)
     }
 
     fn has_git_dir(&self) -> bool {
-        self.root.join(".git").exists() && !self.options.ignore.is_excluded(b".git")
+        self.disk.root.join(".git").exists() && !self.options.ignore.is_excluded(b".git")
     }
 
     fn why_absent(&self, path: &[u8]) -> Option<String> {
-        why_absent(&self.options, path)
+        no_git_here(&self.options, path).or_else(|| self.disk.why_absent(path))
     }
 }
 
-/// Why a git context does not have a path.
-pub(super) fn why_absent(options: &ContextOptions, path: &[u8]) -> Option<String> {
-    let in_git = path.split(|&byte| byte == b'/').any(|part| part == b".git");
-    match options.git_directory {
-        GitDirectory::Drop if in_git => Some("a git context has no .git".to_owned()),
-        _ => options.ignore.exclusion(path),
+impl Tracker for Tracked {
+    fn track(&self, path: &[u8], metadata: &Metadata) -> Tracking {
+        Self::track(self, path, metadata)
     }
+}
+
+/// Says that `.git` is not there because it was left out.
+pub(super) fn no_git_here(options: &ContextOptions, path: &[u8]) -> Option<String> {
+    let in_git = path.split(|&byte| byte == b'/').any(|part| part == b".git");
+    let dropped = in_git && options.git_directory == GitDirectory::Drop;
+    dropped.then(|| "a git context has no .git unless --keep-git-dir is given".to_owned())
 }

@@ -1,50 +1,108 @@
-use super::*;
-use crate::context::ObjectId;
-use crate::context::entry::Content;
+use std::io::Read;
 
-/// Entries from `path`, `path/` for a directory, and `path -> target` for a link.
-fn context(lines: &[&str]) -> Vec<ContextEntry> {
-    let mut entries: Vec<ContextEntry> = lines
-        .iter()
-        .map(|line| {
-            let (path, kind) = match line.split_once(" -> ") {
-                Some((path, target)) => {
-                    (path, EntryKind::Symlink { target: target.as_bytes().to_vec() })
-                }
-                None => match line.strip_suffix('/') {
-                    Some(path) => (path, EntryKind::Directory),
-                    None => (*line, EntryKind::File),
-                },
-            };
-            let path = path.as_bytes().to_vec();
-            let object = ObjectId::default();
-            ContextEntry {
-                path,
-                kind,
-                mode: 0o644,
-                size: 0,
-                object,
-                mtime: None,
-                inode: None,
-                content: Content::None,
+use super::*;
+use crate::context::entry::Content;
+use crate::context::identity::of_entries;
+use crate::context::path::by_components;
+use crate::context::{Commit, ContextEntry, EntryKind, Listing, ObjectId};
+
+/// A context of which only the names are there.
+#[derive(Debug)]
+struct Names(Listing);
+
+/// A context from `path`, `path/` for a directory, `path -> target` for a link, and `path@` for a
+/// submodule.
+fn context(lines: &[&str]) -> Names {
+    let entry = |line: &&str| {
+        let (path, kind) = match line.split_once(" -> ") {
+            Some((path, target)) => {
+                (path, EntryKind::Symlink { target: target.as_bytes().to_vec() })
             }
-        })
-        .collect();
+            None => match (line.strip_suffix('/'), line.strip_suffix('@')) {
+                (Some(path), _) => (path, EntryKind::Directory),
+                (_, Some(path)) => (path, EntryKind::Submodule),
+                (None, None) => (*line, EntryKind::File),
+            },
+        };
+        ContextEntry {
+            path: path.as_bytes().to_vec(),
+            kind,
+            mode: 0o644,
+            size: 0,
+            object: ObjectId::default(),
+            mtime: None,
+            inode: None,
+            content: Content::None,
+        }
+    };
+    let mut entries: Vec<ContextEntry> = lines.iter().map(entry).collect();
     entries.sort_by(|a, b| by_components(&a.path, &b.path));
-    entries
+    Names(Listing::new(entries))
+}
+
+impl ContextSource for Names {
+    fn commit(&self) -> Option<&Commit> {
+        None
+    }
+
+    fn find(&self, path: &[u8]) -> Result<Option<At>, ContextError> {
+        let found = self.0.entries().iter().find(|entry| entry.path == path);
+        Ok(match found.map(|entry| entry.kind.clone()) {
+            None => path.is_empty().then_some(At::Directory),
+            Some(EntryKind::File) => Some(At::File),
+            Some(EntryKind::Directory) => Some(At::Directory),
+            Some(EntryKind::Symlink { target }) => Some(At::Symlink { target }),
+            Some(EntryKind::Submodule) => Some(At::Submodule),
+        })
+    }
+
+    fn names(&self, directory: &[u8]) -> Result<Vec<Vec<u8>>, ContextError> {
+        let paths = self.0.entries().iter().map(|entry| split_name(&entry.path));
+        let here = paths.filter(|(parent, _)| *parent == directory);
+        let mut names: Vec<Vec<u8>> = here.map(|(_, name)| name.to_vec()).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    fn identity(&self, path: &[u8]) -> Result<Option<Identity>, ContextError> {
+        let listing = self.listing(path)?;
+        Ok(listing.map(|listing| of_entries(path, listing.entries())))
+    }
+
+    fn listing(&self, path: &[u8]) -> Result<Option<Listing>, ContextError> {
+        Ok(self.0.part(path))
+    }
+
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn open(&self, _: &ContextEntry) -> Result<Box<dyn Read + Send>, ContextError> {
+        Ok(Box::new(std::io::empty()))
+    }
+
+    fn read_small(&self, _: &[u8], _: u64) -> Result<Vec<u8>, ContextError> {
+        Ok(Vec::new())
+    }
+
+    fn has_git_dir(&self) -> bool {
+        false
+    }
+
+    fn why_absent(&self, _: &[u8]) -> Option<String> {
+        None
+    }
 }
 
 /// What a source selects, as `matched=root:all,entries`.
-fn selected(entries: &[ContextEntry], source: &str, wildcards: Wildcards) -> Vec<String> {
+fn selected(context: &Names, source: &str, wildcards: Wildcards) -> Vec<String> {
     let sources = [source.as_bytes().to_vec()];
-    select(entries, &sources, wildcards)
-        .unwrap()
-        .into_iter()
-        .map(|one| {
-            let paths: Vec<_> = one.entries().map(|at| shown(&entries[at].path)).collect();
-            format!("{}={}:{}", shown(&one.matched), shown(&one.root), paths.join(","))
-        })
-        .collect()
+    let describe = |one: Selected| {
+        let listing = context.listing(&one.root).unwrap().unwrap();
+        let paths: Vec<_> = listing.entries().iter().map(|entry| shown(&entry.path)).collect();
+        format!("{}={}:{}", shown(&one.matched), shown(&one.root), paths.join(","))
+    };
+    select(context, &sources, wildcards).unwrap().into_iter().map(describe).collect()
 }
 
 #[test]
@@ -80,6 +138,7 @@ fn sources_select_what_docker_copies() {
         ("a/*.txt", vec!["a/b.txt=a/b.txt:a/b.txt", "a/c.txt=a/c.txt:a/c.txt"]),
         ("?/c", vec!["a/c=a/c:a/c,a/c/d.txt"]),
         ("[yz]", vec!["z=z:z,z/e.txt"]),
+        ("a[^x]b.txt", vec!["a/b.txt=a/b.txt:a/b.txt"]),
         ("[[]x]", vec!["[x]=[x]:[x]"]),
         ("s\\*r", vec!["s*r=s*r:s*r"]),
         ("**/d.txt", vec![]),
@@ -98,7 +157,7 @@ fn sources_select_what_docker_copies() {
     for everything in [".", "/", "", "./", "a/.."] {
         let all = selected(&entries, everything, Wildcards::OneLevel);
         assert_eq!(all.len(), 1);
-        assert_eq!(all[0].split(',').count(), entries.len(), "{everything:?}");
+        assert_eq!(all[0].split(',').count(), entries.0.entries().len(), "{everything:?}");
     }
 }
 
@@ -122,10 +181,7 @@ fn two_stars_reach_any_depth_where_asked() {
 
 #[test]
 fn unusable_sources_are_errors() {
-    let mut entries =
-        context(&["Makefile", "loop -> loop", "dangling -> gone", "lib/", "lib/sub/"]);
-    let submodule = entries.iter_mut().find(|entry| entry.path == b"lib/sub").unwrap();
-    submodule.kind = EntryKind::Submodule;
+    let entries = context(&["Makefile", "loop -> loop", "dangling -> gone", "lib/", "lib/sub@"]);
     for (source, expected) in [
         ("makefil", "\"makefil\" is not in the build context; there is \"Makefile\""),
         ("nothing-like-it", "\"nothing-like-it\" is not in the build context"),

@@ -47,7 +47,7 @@ pub(crate) fn build(text: &str) -> Build {
         platform: "linux/amd64".to_owned(),
         ignore: String::new(),
         labels: BTreeMap::new(),
-        times: Times { epoch: None, commit: Some(1_700_000_000), now: 1_800_000_000 },
+        times: Times { commit: Some(1_700_000_000), now: 1_800_000_000, ..Times::default() },
         context: tempfile::tempdir().unwrap(),
         bases: BTreeMap::new(),
         layers: BTreeMap::new(),
