@@ -202,14 +202,7 @@ fn builders_on_one_work_directory_fetch_and_unpack_a_layer_once() {
 fn a_killed_download_is_gone_on_with_and_nothing_of_it_is_trusted() {
     let sandbox = Sandbox::new();
     let registry = Registry::start(&sandbox, Access::Plain);
-    let mut tar = Tarball::new();
-    let mut random = Random::new(6);
-    let noise: Vec<u8> = (0..6 << 17).flat_map(|_| random.next().to_le_bytes()).collect();
-    tar.file("noise", Meta::mode(0o644), &noise);
-    let layers = [busybox::layer(), Layer { tar: tar.finish(), created_by: "noise" }];
-    let place = sandbox.path("layout");
-    fs_err::create_dir(&place).expect("mkdir");
-    layout::write(&place, &layers, &json!({"Env": ["PATH=/bin"]}));
+    let (place, noise) = noise(&sandbox);
     registry.push(&sandbox, &place, "noise:1");
     for tampered in [false, true] {
         let proxy = SlowProxy::start(registry.address(), 4 << 20);
@@ -257,17 +250,48 @@ fn layers_of(layout: &Path) -> Vec<String> {
     layers.iter().map(|layer| layer["digest"].as_str().expect("a digest").to_owned()).collect()
 }
 
+#[test]
+fn a_build_that_waits_for_a_layer_ends_when_it_is_told_to() {
+    let sandbox = Sandbox::new();
+    let registry = Registry::start(&sandbox, Access::Plain);
+    registry.push(&sandbox, &noise(&sandbox).0, "noise:1");
+    let proxy = SlowProxy::start(registry.address(), 4 << 20);
+    let text = format!("FROM {}/noise:1\nRUN true\n", proxy.address());
+    sandbox.write("context/Dockerfile", text);
+    let told = build(&sandbox, proxy.address()).start();
+    until_partial(&sandbox);
+    let since = Instant::now();
+    told.signal("TERM");
+    told.outcome().exits(143);
+    assert!(since.elapsed() < Duration::from_secs(20), "{:?}", since.elapsed());
+    assert_eq!(names(&sandbox.path("work/scratch")), Vec::<String>::new());
+    assert_eq!(names(&sandbox.path("work/layers")), Vec::<String>::new());
+}
+
+/// An image with a layer that no compression makes smaller, and the bytes of its file.
+fn noise(sandbox: &Sandbox) -> (PathBuf, Vec<u8>) {
+    let mut random = Random::new(6);
+    let noise: Vec<u8> = (0..6 << 17).flat_map(|_| random.next().to_le_bytes()).collect();
+    let mut tar = Tarball::new();
+    tar.file("noise", Meta::mode(0o644), &noise);
+    let layers = [busybox::layer(), Layer { tar: tar.finish(), created_by: "noise" }];
+    let place = sandbox.path("layout");
+    fs_err::create_dir(&place).expect("mkdir");
+    layout::write(&place, &layers, &json!({"Env": ["PATH=/bin"]}));
+    (place, noise)
+}
+
 /// Waits until a builder has put a part of a large layer into its file.
 fn until_partial(sandbox: &Sandbox) -> PathBuf {
     let directory = sandbox.path("work/blobs/sha256");
     let since = Instant::now();
     loop {
-        let partial = names(&directory).into_iter().find(|name| name.ends_with(".part"));
-        if let Some(path) = partial.map(|name| directory.join(name)) {
-            let size = fs_err::metadata(&path).map_or(0, |meta| meta.len());
-            if size > 2 << 20 {
-                return path;
-            }
+        let partial = names(&directory).into_iter().filter(|name| name.ends_with(".part"));
+        let size = |path: &PathBuf| fs_err::metadata(path).map_or(0, |meta| meta.len());
+        // A smaller layer may be on its way too.
+        let large = partial.map(|name| directory.join(name)).find(|path| size(path) > 2 << 20);
+        if let Some(path) = large {
+            return path;
         }
         assert!(since.elapsed() < PATIENCE, "nothing is downloaded");
         std::thread::yield_now();

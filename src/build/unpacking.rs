@@ -25,7 +25,6 @@ mod place_lock;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -52,7 +51,7 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Unpacking {
     made: Once<Digest, ()>,
-    arrivals: Mutex<BTreeMap<Digest, Arc<Arrival>>>,
+    arrivals: Mutex<BTreeMap<Digest, Arrival>>,
     downloads: Semaphore,
     unpackers: Semaphore,
 }
@@ -83,9 +82,9 @@ impl Unpacking {
     }
 
     /// The download of a blob, for those who want to read along.
-    pub(super) fn arrival(&self, blob: Digest) -> Arc<Arrival> {
+    pub(super) fn arrival(&self, blob: Digest) -> Arrival {
         let mut arrivals = self.arrivals.lock().expect("no holder of this lock panics");
-        Arc::clone(arrivals.entry(blob).or_default())
+        arrivals.entry(blob).or_default().clone()
     }
 }
 
@@ -181,16 +180,21 @@ impl Layers {
         let turn = self.0.unpacking.downloads.acquire().await.expect("it is never closed");
         let arrival = self.0.unpacking.arrival(job.layer.digest);
         let restarts = arrival.restarts();
-        let mut file = pin!(self.file(job.layer));
+        let mut file = Box::pin(self.file(job.layer));
         let path = tokio::select! {
             biased;
+            () = self.ended(job) => return Err(BuildError::Interrupted),
             path = &mut file => {
                 drop(turn);
                 path?
             }
             () = arrival.begun() => {
+                // A download that is dropped frees its file, for those who go on with it.
                 let fetch = async {
-                    let path = file.await;
+                    let path = tokio::select! {
+                        path = file => path,
+                        () = self.ended(job) => Err(BuildError::Interrupted),
+                    };
                     drop(turn);
                     path
                 };
@@ -212,6 +216,13 @@ impl Layers {
             }
         };
         self.unpack(job, Source::File(path)).await
+    }
+
+    /// Waits until the build, or another layer of the chain, has failed.
+    async fn ended(&self, job: &Job<'_>) {
+        while !self.0.interrupt.is_set() && !job.stop.is_set() {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Unpacks a layer into scratch space and compares its diff id.

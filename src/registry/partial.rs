@@ -83,7 +83,7 @@ impl<'a> Partial<'a> {
             }
         };
         let reader = File::open(&path).await.map_err(failed)?.into_std().await;
-        let arriving = arrival.begin(reader, 0);
+        let arriving = arrival.begin(reader);
         let (hasher, pending) = (BlobHasher::new(), Vec::with_capacity(PIECE));
         let mut partial =
             Self { to, path, file, hasher, pending, written: 0, pieced: false, arriving };

@@ -113,9 +113,14 @@ struct Watched<'a, R> {
 
 impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.ends.iter().any(Interrupt::is_set) {
-            return Err(io::Error::other("interrupted"));
+        loop {
+            if self.ends.iter().any(Interrupt::is_set) {
+                return Err(io::Error::other("interrupted"));
+            }
+            match self.reader.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
         }
-        self.reader.read(buffer)
     }
 }
