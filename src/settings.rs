@@ -15,7 +15,7 @@ use longshore_runtime::Choice;
 
 pub use environment::Environment;
 
-use crate::context::GitDirectory;
+use crate::context::{GitDirectory, Owners};
 use crate::failure::Failure;
 use crate::model::{Platform, Reference, Repository};
 use crate::output::Voice;
@@ -107,6 +107,8 @@ pub struct BuildSettings {
     pub revision: Option<String>,
     /// Whether the `.git` of a git context belongs to it.
     pub git_directory: GitDirectory,
+    /// Whose repositories are used.
+    pub owners: Owners,
     /// Which times files of the context get.
     pub file_times: FileTimes,
     /// How RUN steps are executed.

@@ -1,8 +1,10 @@
 //! `--no-worktree`: what is committed counts and nothing else, with or without a checkout.
 
+use std::os::unix::fs::chown;
+
 use crate::support::flat::{Kind, Tree};
 use crate::support::image::digest_of;
-use crate::support::{Git, Image, Sandbox, built_reference, longshore};
+use crate::support::{Git, Image, Sandbox, built_reference, is_root, longshore};
 
 const PROJECT: &str = "images:\n  - { name: site, dockerfile: build/Dockerfile }\n";
 const DOCKERFILE: &str = "FROM scratch\nCOPY . /all/\n";
@@ -158,6 +160,21 @@ fn a_decision_on_a_commit_reads_no_file_of_the_context() {
     fs_err::remove_dir_all(sandbox.path("state")).expect("the storage");
     let outcome = build().outcome().exits(11);
     assert!(outcome.stderr.contains(blob), "{}", outcome.report());
+}
+
+#[test]
+fn a_foreign_repository_is_built_unless_that_is_refused() {
+    let sandbox = Sandbox::new();
+    let (origin, _) = two_commits(&sandbox);
+    let build = |flag: &str| longshore(&sandbox).args(["build", flag, "origin"]);
+    build("--strict-ownership").succeed();
+    // Only root can give a file away.
+    if is_root() {
+        chown(origin.directory().join(".git"), Some(4711), None).expect("chown");
+        build("--no-worktree").succeed();
+        let outcome = build("--strict-ownership").outcome().exits(11);
+        assert!(outcome.stderr.contains("it belongs to user 4711"), "{}", outcome.report());
+    }
 }
 
 /// What README says of `.gitattributes`.

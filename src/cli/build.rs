@@ -51,6 +51,9 @@ pub struct BuildArgs {
     /// Let COPY take the .git of a git context, which defeats the cache
     #[arg(long, conflicts_with_all = ["no_worktree", "commit"])]
     pub keep_git_dir: bool,
+    /// Refuse a git repository that belongs to another user
+    #[arg(long)]
+    pub strict_ownership: bool,
     /// Time of files of a git context: commit, content (one for each layer) or seconds since 1970
     #[arg(long, value_name = "TIME", default_value = "commit")]
     pub timestamp: String,

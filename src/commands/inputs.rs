@@ -251,6 +251,7 @@ impl Reader<'_> {
                 Some(committed) => committed.repository.clone(),
             },
             git_directory: self.settings.git_directory,
+            owners: self.settings.owners,
             ..ContextOptions::default()
         };
         let context: Arc<dyn ContextSource> = context::open(&place.context, options)?.into();

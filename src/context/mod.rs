@@ -46,7 +46,7 @@ pub use object_id::{BlobIdHasher, ObjectId};
 pub use read::{load_ignore_rules, read_file, read_limited};
 pub use select::{SelectError, Selected, select};
 pub use source::{
-    At, ContextOptions, ContextSource, GitDirectory, LfsPointers, RepositoryUse, open,
+    At, ContextOptions, ContextSource, GitDirectory, LfsPointers, Owners, RepositoryUse, open,
 };
 pub use source_pattern::Wildcards;
 

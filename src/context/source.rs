@@ -93,6 +93,8 @@ pub struct ContextOptions {
     pub git_directory: GitDirectory,
     /// What becomes of Git LFS pointers.
     pub lfs_pointers: LfsPointers,
+    /// Whose repositories are used.
+    pub owners: Owners,
 }
 
 /// Whether a git repository around the context is used.
@@ -115,6 +117,17 @@ pub enum GitDirectory {
     Drop,
     /// It is taken as it lies on disk unless the ignore rules exclude it.
     Keep,
+}
+
+/// Whose repositories are used. What a foreign one could make others do (filters, hooks, included
+/// settings, a monitor of the file system) is never done for anybody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Owners {
+    /// Everybody's: in a pod the checkout is often another user's.
+    #[default]
+    Any,
+    /// Only those of the user who builds.
+    Own,
 }
 
 /// What becomes of a file of a git context whose content is a Git LFS pointer.

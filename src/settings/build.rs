@@ -7,7 +7,7 @@ use super::{
     registry, runtime,
 };
 use crate::cli::{BuildArgs, LogArgs, LogFormat};
-use crate::context::GitDirectory;
+use crate::context::{GitDirectory, Owners};
 use crate::failure::{Failure, Kind};
 use crate::model::Repository;
 use crate::output::{Format, Level, Voice};
@@ -53,6 +53,7 @@ impl BuildSettings {
                 true => GitDirectory::Keep,
                 false => GitDirectory::Drop,
             },
+            owners: if args.strict_ownership { Owners::Own } else { Owners::Any },
             file_times: file_times(&args.timestamp)?,
             runtime: runtime(&args.runtime)?,
             work_dirs: work_dir.map_or_else(|| environment.work_dirs(), |dir| vec![dir]),

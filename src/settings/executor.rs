@@ -8,7 +8,7 @@ use super::{
     registry, runtime,
 };
 use crate::cli::ExecutorArgs;
-use crate::context::GitDirectory;
+use crate::context::{GitDirectory, Owners};
 use crate::failure::Failure;
 use crate::model::{Reference, Repository};
 use crate::output::{Format, Level, Voice};
@@ -57,6 +57,7 @@ impl BuildSettings {
             platform: platform(args.custom_platform.as_deref())?,
             revision: None,
             git_directory: GitDirectory::Keep,
+            owners: Owners::Any,
             file_times: FileTimes::Commit,
             runtime: runtime(&args.runtime)?,
             work_dirs: work_dir.map_or_else(|| work_dirs(environment), |dir| vec![dir]),

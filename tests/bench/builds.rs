@@ -8,6 +8,7 @@
 #![expect(clippy::print_stdout, reason = "a table on standard output is the result")]
 
 mod cases;
+mod decision;
 mod fixture;
 mod measure;
 mod registry;

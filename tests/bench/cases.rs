@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::decision;
 use crate::fixture::{LONGSHORE, Texture, commit, dockerfile, write_file};
 use crate::measure::{Cost, Table, measure, run};
 use crate::registry::Registry;
@@ -23,6 +24,9 @@ pub(crate) type Case = (&'static str, fn(&Place<'_>));
 /// All cases, in the order they are run.
 pub(crate) const CASES: &[Case] = &[
     ("noop-20000-files", noop),
+    ("decide-20000-files", decision::small),
+    ("decide-100000-files", decision::middle),
+    ("decide-1000000-files", decision::large),
     ("run-20-steps", run_steps),
     ("copy-300MB", copy_mixed),
     ("copy-1GiB", copy_large),
@@ -46,7 +50,7 @@ impl Place<'_> {
     }
 
     /// One build into the repository and work directory called `name`.
-    fn build(&self, name: &str, flags: &[&str]) -> Cost {
+    pub(crate) fn build(&self, name: &str, flags: &[&str]) -> Cost {
         let repo = format!("{}/{}-{name}", self.registry.host, self.name.to_lowercase());
         let (work, home) = (self.path(&format!("work-{name}")), self.path("home"));
         let common = ["--repo", &repo, "--work-dir", &work, "--log-quiet"];

@@ -19,7 +19,7 @@ mod worktree;
 use std::path::Path;
 
 use self::repository::Repository;
-use super::{ContextError, ContextOptions, ContextSource, RepositoryUse};
+use super::{ContextError, ContextOptions, ContextSource, Owners, RepositoryUse};
 
 /// Opens the context in `root`, a canonical path, if there is a repository around it.
 pub(super) fn open(
@@ -40,6 +40,9 @@ pub(super) fn open(
             }),
         };
     };
+    if options.owners == Owners::Own {
+        repository.layout.check_owner()?;
+    }
     Ok(Some(match revision {
         None => Box::new(worktree::WorktreeContext::open(root, repository, options)?),
         Some(revision) => Box::new(revision::RevisionContext::open(repository, revision, options)?),

@@ -100,6 +100,24 @@ impl Layout {
         Ok(None)
     }
 
+    /// Refuses a git directory that is another user's, as git does by itself.
+    pub(super) fn check_owner(&self) -> Result<(), ContextError> {
+        use std::os::unix::fs::MetadataExt as _;
+        let owner = |place: &Path| {
+            let metadata =
+                fs_err::metadata(place).map_err(|error| ContextError::read(place, error))?;
+            Ok::<u32, ContextError>(metadata.uid())
+        };
+        // The kernel gives this directory to the effective user of the process.
+        let (own, theirs) = (owner(Path::new("/proc/self"))?, owner(&self.directory)?);
+        match own == theirs {
+            true => Ok(()),
+            false => Err(self.refuse(format!(
+                "it belongs to user {theirs}, not to user {own}, and --strict-ownership is given"
+            ))),
+        }
+    }
+
     /// Whether history ends before its beginning.
     pub(super) fn is_shallow(&self) -> bool {
         self.common.join("shallow").exists()
