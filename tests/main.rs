@@ -23,3 +23,4 @@ mod real_job;
 mod registries;
 mod reproducible;
 mod tidy;
+mod unpacking;
