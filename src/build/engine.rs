@@ -12,6 +12,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::copy;
 use super::error::BuildError;
+use super::indexes::Indexes;
 use super::layers::Layers;
 use super::publish;
 use super::run;
@@ -23,7 +24,7 @@ use crate::model::{Digest, Platform};
 use crate::output::{Bytes, Event, Outcome, Voice};
 use crate::plan::{CopySource, CopyStep, Parent, Plan, StageId, Step};
 use crate::registry::Registry;
-use crate::storage::{Layer, RepoStorage, Storage};
+use crate::storage::{Layer, RepoStorage, Storage, StorageError};
 use crate::sync::Synchronization;
 
 /// What decides how a build is carried out, but not what comes out.
@@ -117,8 +118,9 @@ impl Engine {
         let delivered = delivered(&plan);
         let cells = plan.stages.iter().map(|_| OnceCell::new()).collect();
         let permits = Semaphore::new(options.threads.max(1));
+        let indexes = Indexes::new(&plan, storage.clone());
+        let layers = Layers::new(work.clone(), registry, interrupt.clone(), indexes);
         let (sandbox, place) = (OnceCell::new(), place.path().to_owned());
-        let layers = Layers::new(work.clone(), registry, interrupt.clone());
         Self(Arc::new(Shared {
             plan,
             storage,
@@ -156,6 +158,14 @@ impl Engine {
             }
             Parent::Stage(stage) => self.obtain(stage).await,
         }
+    }
+
+    /// Waits until storage has the layer indexes that this build made.
+    ///
+    /// # Errors
+    /// When storage refuses; builds work without stored indexes.
+    pub async fn store_indexes(&self) -> Result<(), StorageError> {
+        self.0.layers.store_indexes().await
     }
 
     /// Returns a stage: found in storage, or built and published. Every stage is obtained once.

@@ -10,8 +10,8 @@ use longshore_runtime::{Network, Sandbox, StepExit, StepSpec, Stream};
 
 use super::engine::Shared;
 use super::error::BuildError;
-use super::layers::{remove, take};
 use super::sending;
+use super::unpacking::{remove, take};
 use crate::blocking::blocking;
 use crate::layer::{LayerBlob, LayerError};
 use crate::output::{Event, StepStream, Voice};

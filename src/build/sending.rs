@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::engine::Shared;
 use super::error::BuildError;
+use super::indexes::WrittenIndex;
 use crate::blocking::{Interrupt, blocking};
 use crate::layer::{LayerBlob, LayerError, LayerFile};
 use crate::model::Digest;
@@ -167,7 +168,12 @@ fn write_once(
     let outlet = shared.outlet(stage).filter(|_| !in_vain);
     let upload = outlet.map(|outlet| (Upload::start(outlet, file.reader()), outlet.place()));
     let flag = shared.interrupt.flag();
-    let written = file.write(options.compression, options.threads, flag, produce);
+    let mut index = WrittenIndex::default();
+    let mut produce = |sink: &mut dyn EntrySink| index.of(sink, &mut *produce);
+    let written = file.write(options.compression, options.threads, flag, &mut produce);
+    if let Ok(blob) = &written {
+        shared.layers.keep_index(blob, index);
+    }
     match (written, upload) {
         (Ok(blob), upload) if blob.path.is_some() => {
             if let Some((upload, _)) = upload {

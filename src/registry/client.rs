@@ -16,8 +16,8 @@ use super::tls::Clients;
 use super::transport::{Call, Place, Wire};
 use super::upload::Content;
 use super::{
-    BlobFile, ManifestHead, Pushed, RawManifest, RegistryError, RegistryOptions, Resolved,
-    ResolvedHead, download, manifests, resolve, stream, upload,
+    Arrival, BlobFile, BlobWriter, ManifestHead, Pushed, RawManifest, RegistryError,
+    RegistryOptions, Resolved, ResolvedHead, download, manifests, pipe, resolve, stream, upload,
 };
 use crate::hashing;
 use crate::model::{Digest, Reference, Repository};
@@ -117,9 +117,11 @@ impl Registry {
         upload::exists(self.wire(), &place, digest).await
     }
 
-    /// Streams a blob to the file `to`, verifying size and digest on the way, and going on where it
-    /// stopped after a broken connection. The file gets its name once it is verified: an error, a
-    /// dropped call and a killed process leave no file `to` that is not the blob.
+    /// Streams a blob to the file `to`, which is there only when size and digest were verified.
+    ///
+    /// A broken connection is gone on with where it stopped, also when it was another call, or
+    /// another process, that had begun: what has come lies in `TO.part`. While somebody else
+    /// fetches the blob to the same file, the call waits for it.
     ///
     /// # Errors
     /// When the blob is not there, is another one, cannot be got, or the file cannot be written.
@@ -130,8 +132,39 @@ impl Registry {
         size: u64,
         to: &Path,
     ) -> Result<(), RegistryError> {
+        self.fetch_blob_seen(repository, (digest, size), to, &Arrival::new()).await
+    }
+
+    /// Like [`Registry::fetch_blob`], with readers that do not wait for the whole; `blob` is its
+    /// digest and size.
+    ///
+    /// # Errors
+    /// As [`Registry::fetch_blob`].
+    pub async fn fetch_blob_seen(
+        &self,
+        repository: &Repository,
+        blob: (&Digest, u64),
+        to: &Path,
+        arrival: &Arrival,
+    ) -> Result<(), RegistryError> {
         let place = self.place(repository, Side::Pull).await?;
-        download::to_file(self.wire(), &place, (digest, size), to).await
+        download::to_file(self.wire(), &place, blob, (to, arrival)).await
+    }
+
+    /// Streams a blob into a pipe, verifying size and digest on the way, and going on where it
+    /// stopped after a broken connection. The pipe's end comes only after the digest was right.
+    ///
+    /// # Errors
+    /// When the blob is not there, is another one or cannot be got, or nobody reads any more.
+    pub async fn pipe_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        size: u64,
+        into: BlobWriter,
+    ) -> Result<(), RegistryError> {
+        let place = self.place(repository, Side::Pull).await?;
+        pipe::pour(self.wire(), &place, (digest, size), into).await
     }
 
     /// Gets a blob of at most `limit` bytes, verified; for configs.

@@ -20,6 +20,7 @@
 //! never a reason to fall back.
 
 mod answer;
+mod arrival;
 mod auth;
 mod challenge;
 mod client;
@@ -31,6 +32,8 @@ mod location;
 mod manifests;
 mod mirrors;
 mod options;
+mod partial;
+mod pipe;
 mod resolve;
 mod retry;
 mod secret;
@@ -40,12 +43,16 @@ mod tests;
 mod tls;
 mod transport;
 mod upload;
+mod web;
 
+pub use arrival::{Arrival, Follower};
 pub use client::{Registry, Side};
 pub use error::{Answer, NetworkError, RegistryError};
 pub use manifests::{ManifestHead, RawManifest};
 pub use mirrors::{Mirror, MirrorError};
 pub use options::{ClientCertificate, RegistryOptions};
+pub use pipe::{BlobReader, BlobWriter, blob_pipe};
 pub use resolve::{Resolved, ResolvedHead};
 pub use secret::Secret;
 pub use upload::{BlobFile, Pushed};
+pub use web::WebClients;
