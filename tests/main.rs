@@ -16,6 +16,7 @@ mod executor_registries;
 mod fixtures_work;
 mod flags;
 mod indexes;
+mod large_layers;
 mod log;
 mod noop;
 mod project;

@@ -20,10 +20,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ignore_rules", &["hashing"]),
     ("context", &["hashing", "ignore_rules", "blocking"]),
     ("image", &["hashing", "context"]),
-    ("layer", &["hashing", "context", "ignore_rules"]),
-    ("registry", &["hashing"]),
+    ("layer", &["hashing", "context", "ignore_rules", "blocking", "ring"]),
+    ("registry", &["hashing", "ring"]),
     ("blocking", &[]),
-    ("storage", &["hashing", "blocking", "registry"]),
+    ("ring", &["blocking"]),
+    ("storage", &["hashing", "blocking", "registry", "ring"]),
     ("sync", &["hashing"]),
     (
         "plan",
@@ -44,6 +45,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "hashing",
             "blocking",
+            "ring",
             "dockerfile",
             "plan",
             "layer",

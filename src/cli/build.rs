@@ -68,6 +68,10 @@ pub struct BuildArgs {
     /// Directory for downloads and unpacked layers; RUN needs one that an overlay can lie on
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
+    /// Compressed bytes of one layer that may lie in the work directory, as in 512M; a registry
+    /// takes longer ones while they are made [default: no limit]
+    #[arg(long, value_name = "BYTES")]
+    pub spool_limit: Option<String>,
     /// Registry flags.
     #[command(flatten)]
     pub registry: RegistryArgs,

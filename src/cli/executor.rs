@@ -79,6 +79,10 @@ pub struct ExecutorArgs {
     /// Directory for downloads and unpacked layers
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
+    /// Compressed bytes of one layer that may lie in the work directory, as in 512M; a registry
+    /// takes longer ones while they are made [default: no limit]
+    #[arg(long, value_name = "BYTES")]
+    pub spool_limit: Option<String>,
     /// Flags without effect.
     #[command(flatten)]
     pub accepted: AcceptedArgs,

@@ -59,7 +59,9 @@ pub(super) async fn build(mut settings: BuildSettings, interrupt: Interrupt) -> 
     let bases = BaseCache::new(work.root().join("blobs/sha256"), records);
     let plan = plan(&settings, inputs, &registry, &bases).await?;
 
-    let around = Surroundings { storage, locks, registry, work, voice: settings.voice, interrupt };
+    let voice = settings.voice;
+    let destination = places::repository(&destinations);
+    let around = Surroundings { storage, destination, locks, registry, work, voice, interrupt };
     let engine = Engine::new(plan, around, options(&settings, project), &place);
     let formats = engine.plan().images.iter().map(|image| format(&settings, engine.plan(), image));
     let deliveries: Vec<Delivery> = formats
@@ -243,6 +245,7 @@ fn options(settings: &BuildSettings, project: String) -> EngineOptions {
         runtime: settings.runtime,
         project,
         host: Platform::host(),
+        spool_limit: settings.spool_limit,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     BuildSettings, Door, Environment, Origin, ResultFiles, StorageChoice, Target, epoch, origin,
-    pair, platform, registry, runtime,
+    pair, platform, registry, runtime, spool_limit,
 };
 use crate::cli::{BuildArgs, LogArgs, LogFormat};
 use crate::context::{GitDirectory, Owners};
@@ -65,6 +65,7 @@ impl BuildSettings {
             file_times: file_times(&args.timestamp)?,
             runtime: runtime(&args.runtime)?,
             work_dirs: work_dir.map_or_else(|| environment.work_dirs(), |dir| vec![dir]),
+            spool_limit: args.spool_limit.as_deref().map(spool_limit).transpose()?,
             home: environment.home(),
             registry: registry::of_build(&args.registry, environment)?,
             warnings: Vec::new(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     BuildSettings, Door, Environment, Origin, ResultFiles, StorageChoice, Target, epoch, origin,
-    pair, platform, registry, runtime,
+    pair, platform, registry, runtime, spool_limit,
 };
 use crate::cli::ExecutorArgs;
 use crate::context::{GitDirectory, Owners};
@@ -63,6 +63,7 @@ impl BuildSettings {
             file_times: FileTimes::Commit,
             runtime: runtime(&args.runtime)?,
             work_dirs: work_dir.map_or_else(|| work_dirs(environment), |dir| vec![dir]),
+            spool_limit: args.spool_limit.as_deref().map(spool_limit).transpose()?,
             home: environment.home(),
             target: args.target,
             warnings: warnings.iter().map(warn).collect(),
