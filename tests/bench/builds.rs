@@ -9,6 +9,7 @@
 mod cases;
 mod decision;
 mod fixture;
+mod levels;
 mod measure;
 mod registry;
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::decision;
 use crate::fixture::{LONGSHORE, Texture, commit, dockerfile, write_file};
+use crate::levels::levels;
 use crate::measure::{Cost, Table, measure, run};
 use crate::registry::Registry;
 
@@ -30,6 +31,7 @@ pub(crate) const CASES: &[Case] = &[
     ("copy-300MB", copy_mixed),
     ("copy-1GiB", copy_large),
     ("copy-one-512MiB-file", copy_single),
+    ("levels", levels),
 ];
 
 const MIB: u64 = 1 << 20;
