@@ -26,3 +26,4 @@ mod real_job;
 mod registries;
 mod reproducible;
 mod tidy;
+mod unpacking;

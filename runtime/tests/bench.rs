@@ -51,7 +51,7 @@ impl Bench {
         }
     }
 
-    fn fresh(&self, name: &str) -> PathBuf {
+    pub(crate) fn fresh(&self, name: &str) -> PathBuf {
         self.next.set(self.next.get() + 1);
         self.root.path().join("work").join(format!("{name}{}", self.next.get()))
     }

@@ -5,9 +5,13 @@
 //! the machine cannot run prints why and passes.
 
 #[cfg(test)]
+mod apart;
+#[cfg(test)]
 mod bench;
 #[cfg(test)]
 mod changes;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod plain_user;
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod unpacking;
 mod work_dir;
 
 pub use context_archive::{ArchiveLimits, ContextArchive, ContextArchiveError};

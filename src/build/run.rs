@@ -10,7 +10,7 @@ use longshore_runtime::{Network, Sandbox, StepExit, StepSpec, Stream};
 use super::engine::Shared;
 use super::error::BuildError;
 use super::indexes::WrittenIndex;
-use super::layers::{remove, take};
+use super::unpacking::{remove, take};
 use crate::blocking::blocking;
 use crate::layer::{LayerBlob, LayerError, write_layer};
 use crate::output::{Event, StepStream, Voice};

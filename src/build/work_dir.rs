@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! blobs/sha256/HEX    manifests, configs and layers that were fetched, by their digest
+//!   HEX.part          what has come of a blob; locked by whoever fetches it
 //! indexes/HEX         layer indexes, by diff id
 //! layers/HEX          unpacked layers, by chain id
+//!   HEX.lock          held by whoever unpacks the layer
 //! builds/RANDOM/      one running build: spool, scratch; locked while its builder lives
 //! ```
 //! Everything outside `builds` is a cache: it may be removed whenever no build runs. A directory

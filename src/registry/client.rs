@@ -16,8 +16,8 @@ use super::tls::Clients;
 use super::transport::{Call, Place, Wire};
 use super::upload::Content;
 use super::{
-    BlobFile, BlobWriter, ManifestHead, Pushed, RawManifest, RegistryError, RegistryOptions,
-    Resolved, ResolvedHead, download, manifests, pipe, resolve, upload,
+    Arrival, BlobFile, BlobWriter, ManifestHead, Pushed, RawManifest, RegistryError,
+    RegistryOptions, Resolved, ResolvedHead, download, manifests, pipe, resolve, upload,
 };
 use crate::hashing;
 use crate::model::{Digest, Reference, Repository};
@@ -116,9 +116,11 @@ impl Registry {
         upload::exists(self.wire(), &place, digest).await
     }
 
-    /// Streams a blob to the file `to`, verifying size and digest on the way, and going on where it
-    /// stopped after a broken connection. On an error the file is removed; a dropped call leaves
-    /// what it has written.
+    /// Streams a blob to the file `to`, which is there only when size and digest were verified.
+    ///
+    /// A broken connection is gone on with where it stopped, also when it was another call, or
+    /// another process, that had begun: what has come lies in `TO.part`. While somebody else
+    /// fetches the blob to the same file, the call waits for it.
     ///
     /// # Errors
     /// When the blob is not there, is another one, cannot be got, or the file cannot be written.
@@ -129,8 +131,23 @@ impl Registry {
         size: u64,
         to: &Path,
     ) -> Result<(), RegistryError> {
+        self.fetch_blob_seen(repository, (digest, size), to, &Arrival::new()).await
+    }
+
+    /// Like [`Registry::fetch_blob`], with readers that do not wait for the whole; `blob` is its
+    /// digest and size.
+    ///
+    /// # Errors
+    /// As [`Registry::fetch_blob`].
+    pub async fn fetch_blob_seen(
+        &self,
+        repository: &Repository,
+        blob: (&Digest, u64),
+        to: &Path,
+        arrival: &Arrival,
+    ) -> Result<(), RegistryError> {
         let place = self.place(repository, Side::Pull).await?;
-        download::to_file(self.wire(), &place, (digest, size), to).await
+        download::to_file(self.wire(), &place, blob, (to, arrival)).await
     }
 
     /// Streams a blob into a pipe, verifying size and digest on the way, and going on where it

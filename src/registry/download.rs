@@ -1,77 +1,80 @@
 //! Getting blobs (the spec, "Pulling blobs").
 //!
 //! A blob goes to its file piece by piece and is hashed on the way. When the connection breaks, the
-//! next attempt asks for the rest by `Range` (RFC 9110 section 14); a registry that answers with
-//! the whole is read from the start. Attempts count anew when one got further than all before.
+//! next attempt asks for the rest by `Range` (RFC 9110 section 14), and so does the next build when
+//! this one is given up or killed; a registry that answers with the whole is read from the start.
+//! Attempts count anew when one got further than all before. Where the blob was pieced together
+//! and is not the one that was asked for, it is fetched whole, once.
 
 use std::path::Path;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Method, Response, StatusCode};
-use tokio::fs::File;
-use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 
+use super::arrival::Arrival;
+use super::partial::Partial;
 use super::transport::{Call, Place, Wire};
 use super::{RegistryError, answer};
-use crate::hashing::{self, BlobHasher};
+use crate::hashing;
 use crate::model::{Digest, Repository};
-
-/// The file being written, with what is known of its content so far.
-#[derive(Debug)]
-struct Target<'a> {
-    path: &'a Path,
-    file: File,
-    hasher: BlobHasher,
-    written: u64,
-}
 
 pub(super) async fn to_file(
     wire: &Wire,
     place: &Place,
     blob: (&Digest, u64),
-    to: &Path,
+    (to, arrival): (&Path, &Arrival),
 ) -> Result<(), RegistryError> {
-    let file = File::create(to).await.map_err(|error| RegistryError::io(to, error))?;
-    let mut target = Target { path: to, file, hasher: BlobHasher::new(), written: 0 };
-    let result = fill(wire, place, blob, &mut target).await;
-    if result.is_err()
-        && let Err(error) = tokio::fs::remove_file(to).await
-    {
-        tracing::debug!(%error, path = %to.display(), "an incomplete blob cannot be removed");
+    let Some(mut target) = Partial::open(to, blob.1, arrival).await? else { return Ok(()) };
+    match fill(wire, place, blob, &mut target).await {
+        Ok(()) => target.keep().await,
+        Err(error) => {
+            // What came before the network broke is worth having; what is wrong is not.
+            match error.is_transient() {
+                true => target.leave().await,
+                false => target.remove().await,
+            }
+            Err(error)
+        }
     }
-    result
 }
 
 async fn fill(
     wire: &Wire,
     place: &Place,
     (digest, size): (&Digest, u64),
-    target: &mut Target<'_>,
+    target: &mut Partial<'_>,
 ) -> Result<(), RegistryError> {
     let mut attempts = place.attempts();
-    let mut furthest = 0;
-    while let Err(error) = attempt(wire, place, (digest, size), target).await {
-        if target.written > furthest {
-            furthest = target.written;
-            attempts.progressed();
+    let (mut furthest, mut is_second) = (target.written, false);
+    loop {
+        while let Err(error) = attempt(wire, place, (digest, size), target).await {
+            if target.written > furthest {
+                furthest = target.written;
+                attempts.progressed();
+            }
+            attempts.after(error).await?;
         }
-        attempts.after(error).await?;
+        target.flush().await?;
+        let actual = target.digest();
+        if actual == *digest {
+            return Ok(());
+        }
+        if is_second || !target.pieced {
+            let what = named(&place.repository, digest);
+            return Err(RegistryError::DigestMismatch { what, expected: *digest, actual });
+        }
+        tracing::debug!(%digest, "the pieces do not make the blob");
+        target.restart().await?;
+        (furthest, is_second) = (0, true);
     }
-    target.flush().await?;
-    let (actual, _) = std::mem::take(&mut target.hasher).finish();
-    if actual != *digest {
-        let what = named(&place.repository, digest);
-        return Err(RegistryError::DigestMismatch { what, expected: *digest, actual });
-    }
-    Ok(())
 }
 
 async fn attempt(
     wire: &Wire,
     place: &Place,
     (digest, size): (&Digest, u64),
-    target: &mut Target<'_>,
+    target: &mut Partial<'_>,
 ) -> Result<(), RegistryError> {
     if target.written == size && size > 0 {
         return Ok(());
@@ -82,7 +85,10 @@ async fn attempt(
     }
     let mut response = wire.send(&call).await?;
     match response.status() {
-        StatusCode::PARTIAL_CONTENT if continues_at(&response, target.written) => {}
+        StatusCode::PARTIAL_CONTENT if continues_at(&response, target.written) => {
+            target.pieced = true;
+        }
+        StatusCode::OK if target.written == 0 => {}
         StatusCode::OK => target.restart().await?,
         StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::PARTIAL_CONTENT if target.written > 0 => {
             target.restart().await?;
@@ -106,29 +112,6 @@ async fn attempt(
     match target.written == size {
         true => Ok(()),
         false => Err(wrong_size(place, digest, (size, target.written))),
-    }
-}
-
-impl Target<'_> {
-    async fn write(&mut self, piece: &[u8]) -> Result<(), RegistryError> {
-        let written = self.file.write_all(piece).await;
-        written.map_err(|error| RegistryError::io(self.path, error))?;
-        self.hasher.update(piece);
-        self.written += piece.len() as u64;
-        Ok(())
-    }
-
-    async fn restart(&mut self) -> Result<(), RegistryError> {
-        let failed = |error| RegistryError::io(self.path, error);
-        self.file.rewind().await.map_err(failed)?;
-        self.file.set_len(0).await.map_err(failed)?;
-        self.hasher = BlobHasher::new();
-        self.written = 0;
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), RegistryError> {
-        self.file.flush().await.map_err(|error| RegistryError::io(self.path, error))
     }
 }
 

@@ -20,6 +20,7 @@
 //! never a reason to fall back.
 
 mod answer;
+mod arrival;
 mod auth;
 mod challenge;
 mod client;
@@ -31,6 +32,7 @@ mod location;
 mod manifests;
 mod mirrors;
 mod options;
+mod partial;
 mod pipe;
 mod resolve;
 mod retry;
@@ -42,6 +44,7 @@ mod transport;
 mod upload;
 mod web;
 
+pub use arrival::{Arrival, Follower};
 pub use client::{Registry, Side};
 pub use error::{Answer, NetworkError, RegistryError};
 pub use manifests::{ManifestHead, RawManifest};

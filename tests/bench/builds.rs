@@ -2,7 +2,8 @@
 //!
 //! `cargo bench` runs every case; `cargo bench -- noop` those whose name contains the word. What
 //! the cases are and what came out last is in README.md here. Needs git, docker-registry,
-//! /usr/bin/time and a static /bin/busybox; buildah, where it is installed, is measured beside.
+//! /usr/bin/time, skopeo, tar, gzip, zstd and a static /bin/busybox; buildah, where it is installed,
+//! is measured beside.
 
 #![expect(clippy::print_stdout, reason = "a table on standard output is the result")]
 
@@ -12,6 +13,7 @@ mod fixture;
 mod levels;
 mod measure;
 mod registry;
+mod unpack;
 
 use measure::Table;
 use registry::Registry;

@@ -7,6 +7,7 @@ use crate::fixture::{LONGSHORE, Texture, commit, dockerfile, write_file};
 use crate::levels::levels;
 use crate::measure::{Cost, Table, measure, run};
 use crate::registry::Registry;
+use crate::unpack;
 
 /// Where a case works.
 pub(crate) struct Place<'a> {
@@ -32,18 +33,21 @@ pub(crate) const CASES: &[Case] = &[
     ("copy-1GiB", copy_large),
     ("copy-one-512MiB-file", copy_single),
     ("levels", levels),
+    ("unpack-400MB", unpack::compare),
 ];
 
 const MIB: u64 = 1 << 20;
 
 impl Place<'_> {
+    /// The directory that is built from.
     pub(crate) fn repository(&self) -> PathBuf {
         let path = self.directory.join("repository");
         fs_err::create_dir_all(&path).expect("the place of a case is writable");
         path
     }
 
-    fn path(&self, name: &str) -> String {
+    /// A path of this case.
+    pub(crate) fn path(&self, name: &str) -> String {
         self.directory.join(name).to_str().expect("temporary paths are text").to_owned()
     }
 

@@ -20,6 +20,7 @@ pub(crate) mod random;
 pub(crate) mod registry;
 pub(crate) mod runc;
 pub(crate) mod sandbox;
+pub(crate) mod slow_proxy;
 pub(crate) mod tarball;
 pub(crate) mod variables;
 

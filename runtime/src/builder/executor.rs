@@ -30,6 +30,19 @@ pub trait Executor: fmt::Debug + Send + Sync {
         feed: &mut Feed<'_>,
     ) -> Result<UnpackStats, Error>;
 
+    /// Unpacks the layer that `feed` pushes into the new directory `dest`, whatever it will lie
+    /// above; it is no layer before [`Executor::settle`].
+    ///
+    /// # Errors
+    /// As [`Executor::unpack`].
+    fn unpack_apart(&self, dest: &Path, feed: &mut Feed<'_>) -> Result<UnpackStats, Error>;
+
+    /// Gives `from`, which was unpacked apart, what it takes from `lowers`, and renames it.
+    ///
+    /// # Errors
+    /// When the tree cannot be written, or the rename fails.
+    fn settle(&self, from: &Path, lowers: &[PathBuf], to: &Path) -> Result<(), Error>;
+
     /// Runs a step.
     ///
     /// # Errors

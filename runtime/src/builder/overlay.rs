@@ -42,6 +42,23 @@ impl Overlay {
         Ok(process)
     }
 
+    fn feed(&self, order: &Order, feed: &mut Feed<'_>) -> Result<UnpackStats, Error> {
+        let mut process = self.enter(order)?;
+        let mut writer = EntryWriter::new(&process.socket);
+        let fed = feed(&mut writer).and_then(|()| writer.finish());
+        let broken = writer.broken;
+        match fed {
+            // A broken socket is init's way to stop early; its reply tells the reason.
+            Err(error) if !broken => return Err(Error::Entries(error)),
+            Ok(()) | Err(_) => {}
+        }
+        writer.abandon();
+        match process.reply()? {
+            Reply::Unpacked(stats) => Ok(stats),
+            other => Err(process.unexpected(other)),
+        }
+    }
+
     fn run_order(&self, step: &StepSpec) -> Result<Order, Error> {
         Ok(Order::Run(Box::new(RunOrder {
             lowers: absolute_all(&step.lowers)?,
@@ -64,21 +81,17 @@ impl Executor for Overlay {
         lowers: &[PathBuf],
         feed: &mut Feed<'_>,
     ) -> Result<UnpackStats, Error> {
-        let order = Order::Unpack { dest: absolute(dest)?, lowers: absolute_all(lowers)? };
-        let mut process = self.enter(&order)?;
-        let mut writer = EntryWriter::new(&process.socket);
-        let fed = feed(&mut writer).and_then(|()| writer.finish());
-        let broken = writer.broken;
-        match fed {
-            // A broken socket is init's way to stop early; its reply tells the reason.
-            Err(error) if !broken => return Err(Error::Entries(error)),
-            Ok(()) | Err(_) => {}
-        }
-        writer.abandon();
-        match process.reply()? {
-            Reply::Unpacked(stats) => Ok(stats),
-            other => Err(process.unexpected(other)),
-        }
+        let lowers = Some(absolute_all(lowers)?);
+        self.feed(&Order::Unpack { dest: absolute(dest)?, lowers }, feed)
+    }
+
+    fn unpack_apart(&self, dest: &Path, feed: &mut Feed<'_>) -> Result<UnpackStats, Error> {
+        self.feed(&Order::Unpack { dest: absolute(dest)?, lowers: None }, feed)
+    }
+
+    fn settle(&self, from: &Path, lowers: &[PathBuf], to: &Path) -> Result<(), Error> {
+        let (from, to) = (absolute(from)?, absolute(to)?);
+        self.enter(&Order::Settle { from, lowers: absolute_all(lowers)?, to })?.done()
     }
 
     fn run(

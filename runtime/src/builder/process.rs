@@ -7,6 +7,9 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::SndBuf;
+
 use super::id_map;
 use crate::Error;
 use crate::capabilities::Map;
@@ -15,6 +18,9 @@ use crate::wire::{Failure, FailureKind, MAX_FRAME, Order, Reply, Tag, receive, s
 
 /// How long an init that was told to stop, or has answered, may take to end.
 const END_GRACE: Duration = Duration::from_secs(5);
+
+/// Bytes of entries on their way between the builder and init.
+const SOCKET_BUFFER: usize = 1 << 20;
 
 /// A running init; when dropped, it is told to stop by closing the socket.
 #[derive(Debug)]
@@ -50,6 +56,8 @@ impl InitProcess {
         }
         let start_error = Error::io("start", program);
         let started = UnixStream::pair().and_then(|(ours, theirs)| {
+            widen(&ours);
+            widen(&theirs);
             let child = Command::new(program)
                 .arg0(HIDDEN_NAME)
                 .arg(HIDDEN_ARGUMENT)
@@ -166,6 +174,12 @@ impl InitProcess {
         // An error means that it has ended already.
         let _ = self.child.kill();
     }
+}
+
+/// Lets a socket hold several chunks, so that the two sides do not wait for each other with each
+/// one. The kernel may give less, or refuse: that only costs time.
+fn widen(socket: &UnixStream) {
+    let _ = setsockopt(socket, SndBuf, &SOCKET_BUFFER);
 }
 
 impl Drop for InitProcess {

@@ -95,6 +95,25 @@ impl Sandbox {
         self.executor()?.unpack(dest, lowers, feed)
     }
 
+    /// Unpacks one layer into the new directory `dest` before the layers below it are there, so
+    /// that all layers of an image can be unpacked at the same time; `DEST.implied` beside it holds
+    /// what [`Sandbox::settle`] needs to know. The two together give what [`Sandbox::unpack`] does.
+    ///
+    /// # Errors
+    /// When `feed` fails or the tree cannot be written; remove `dest` and what is beside it then.
+    pub fn unpack_apart(&self, dest: &Path, feed: &mut Feed<'_>) -> Result<UnpackStats, Error> {
+        self.executor()?.unpack_apart(dest, feed)
+    }
+
+    /// Finishes `from`, which [`Sandbox::unpack_apart`] made, for a place above `lowers` (bottom
+    /// first), and renames it to `to`.
+    ///
+    /// # Errors
+    /// When the tree cannot be written, or the rename fails, as between file systems.
+    pub fn settle(&self, from: &Path, lowers: &[PathBuf], to: &Path) -> Result<(), Error> {
+        self.executor()?.settle(from, lowers, to)
+    }
+
     /// Runs a step and blocks until its last process has ended. `output` takes what it prints.
     /// Once `interrupt` is set, the step's processes get SIGTERM and, 10 seconds later, SIGKILL.
     ///

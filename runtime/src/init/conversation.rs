@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use super::{changes, namespace, probing, removal, run, unpack};
+use super::{changes, implied, namespace, probing, removal, run, unpack};
 use crate::wire::{EntryReader, EntryWriter, Failure, OrFail as _, Order, Reply, Tag};
 use crate::wire::{receive, send};
 
@@ -82,6 +82,11 @@ fn carry_out(order: Order, builder: &mut Builder) -> Result<Reply, Failure> {
             namespace::enter(builder)?;
             let mut entries = EntryReader::new(&*builder);
             unpack::unpack(&dest, lowers, &mut entries).map(Reply::Unpacked)
+        }
+        Order::Settle { from, lowers, to } => {
+            namespace::enter(builder)?;
+            implied::settle(&from, lowers)?;
+            move_directory(&from, &to).map(|()| Reply::Done)
         }
         Order::Run(order) => {
             namespace::enter(builder)?;

@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::fs::{
     AtFlags, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmodat, chownat,
-    fchmod, fchown, fgetxattr, flistxattr, fsetxattr, futimens, utimensat,
+    fchmod, fchown, fgetxattr, flistxattr, fremovexattr, fsetxattr, fstat, futimens, utimensat,
 };
 use rustix::io::Errno;
 
@@ -19,6 +19,8 @@ use crate::entry::Entry;
 pub(super) const OPAQUE: &str = "user.overlay.opaque";
 /// On an empty file: the device it stands for, as `c 1 3`.
 pub(super) const STAND_IN: &str = "user.longshore.device";
+/// On a directory whose metadata are still to come from the layers below.
+pub(super) const IMPLIED: &str = "user.longshore.implied";
 
 /// Largest value of an extended attribute, xattr(7).
 const MAX_VALUE: usize = 64 << 10;
@@ -55,8 +57,16 @@ pub(super) fn is_acl(name: &[u8]) -> bool {
 /// Gives an open file or directory the metadata of `entry`; returns how many attributes were left
 /// out.
 pub(super) fn write(fd: BorrowedFd<'_>, entry: &Entry) -> io::Result<u64> {
-    fchown(fd, Some(owner(entry.uid)?), Some(group(entry.gid)?))?;
-    fchmod(fd, Mode::from_raw_mode(entry.mode))?;
+    let (uid, gid) = (owner(entry.uid)?, group(entry.gid)?);
+    // Most files are root's from the start, and to look is far cheaper than to write it again.
+    let stat = fstat(fd)?;
+    let is_owned = (stat.st_uid, stat.st_gid) == (entry.uid, entry.gid);
+    if !is_owned {
+        fchown(fd, Some(uid), Some(gid))?;
+    }
+    if !is_owned || stat.st_mode & 0o7777 != entry.mode {
+        fchmod(fd, Mode::from_raw_mode(entry.mode))?;
+    }
     let mut left_out = 0;
     for (name, value) in &entry.xattrs {
         match fate(name) {
@@ -75,6 +85,16 @@ pub(super) fn write(fd: BorrowedFd<'_>, entry: &Entry) -> io::Result<u64> {
     Ok(left_out)
 }
 
+/// Takes from a directory the attributes that it has from elsewhere and `entry` does not mention.
+pub(super) fn forget_other(fd: BorrowedFd<'_>, entry: &Entry) -> io::Result<()> {
+    for name in read(fd)?.0.into_keys() {
+        if !entry.xattrs.contains_key(&name) {
+            fremovexattr(fd, name.as_slice())?;
+        }
+    }
+    Ok(())
+}
+
 /// Gives an object that cannot be opened (a link, a device, a pipe) its metadata.
 pub(super) fn write_at(dir: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> io::Result<()> {
     let flags = AtFlags::SYMLINK_NOFOLLOW;
@@ -89,7 +109,7 @@ pub(super) fn write_at(dir: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> io::R
 
 /// Gives the open directory `to` what the open directory `from` has.
 pub(super) fn copy_directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
-    let stat = rustix::fs::fstat(from)?;
+    let stat = fstat(from)?;
     fchown(to, Some(owner(stat.st_uid)?), Some(group(stat.st_gid)?))?;
     fchmod(to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
     for (name, value) in read(from)?.0 {

@@ -5,7 +5,7 @@
 //! answers and exits.
 //!
 //! - `tree` makes file system objects with exact metadata; `lowers` looks through the stack of
-//!   layers below; `unpack`, `changes`, `removal` are the three uses of them.
+//!   layers below; `unpack` (with `implied`), `changes`, `removal` are the uses of them.
 //! - `world` builds what RUN sees (with `devices` and `private_files`); `launch` turns a child
 //!   into RUN (with `account`, `seccomp`, `landlock`, `privileges`); `supervise` sees it to its
 //!   end.
@@ -15,6 +15,7 @@ mod account;
 mod changes;
 mod conversation;
 mod devices;
+mod implied;
 mod landlock;
 mod launch;
 mod lowers;

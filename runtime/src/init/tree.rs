@@ -4,6 +4,9 @@
 //! symbolic link in the middle of a path is resolved by hand within the root, as in a chroot, which
 //! is what other unpackers do; `..` at the root stays there. Nobody else changes the tree meanwhile.
 //!
+//! Directories that the layer needs but does not mention take their metadata from the layers below.
+//! Where those are not there yet, such a directory is marked and written down (see `implied`).
+//!
 //! Invariant: between two entries all directories but the one in `current` have their final
 //! modification time; so no list of directories needs to be kept until the end.
 
@@ -18,6 +21,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::implied::{self, Journal};
 use super::lowers::{Layers, Seen, is_whiteout};
 use super::metadata::{self, OPAQUE, copy_directory, times_of};
 
@@ -30,9 +34,19 @@ const DEFAULT_MODE: Mode = Mode::from_raw_mode(0o755);
 #[derive(Debug)]
 pub(super) struct Tree {
     root: OwnedFd,
-    /// This layer on top of those below it.
-    layers: Layers,
+    below: Below,
+    /// Nothing below this layer is visible, whatever there is.
+    hidden: bool,
     current: Option<Current>,
+}
+
+/// What is known of the layers below.
+#[derive(Debug)]
+pub(super) enum Below {
+    /// All of them.
+    There(Layers),
+    /// Nothing yet; what will be needed of them is written down.
+    Later(Journal),
 }
 
 /// The directory in which entries are being made, and the time it shall have.
@@ -53,24 +67,36 @@ struct Place {
 
 impl Tree {
     /// Makes the new directory `dest`, which gets what the topmost root below has.
-    pub(super) fn create(dest: &Path, lowers: Vec<std::path::PathBuf>) -> io::Result<Self> {
+    pub(super) fn create(dest: &Path, mut below: Below) -> io::Result<Self> {
         mkdirat(CWD, dest, Mode::RWXU)?;
         let root = open(dest, directory_flags(), Mode::empty())?;
         // In a volume with a group this directory has that group now, and where the group is not
         // mapped, nothing but this may be done to it.
         fchown(&root, None, Some(Gid::ROOT))?;
-        let below = Layers::from_bottom(lowers);
-        inherit(root.as_fd(), &below.look(b"")?)?;
-        Ok(Self { root, layers: below.under(dest), current: None })
+        match &mut below {
+            Below::There(layers) => inherit(root.as_fd(), &layers.look(b"")?)?,
+            Below::Later(journal) => journal.imply(root.as_fd(), b"")?,
+        }
+        Ok(Self { root, below, hidden: false, current: None })
+    }
+
+    /// Nothing that lies below is visible from now on.
+    pub(super) fn hide_below(&mut self) {
+        self.hidden = true;
+    }
+
+    /// Whether everything below is hidden.
+    pub(super) fn is_hiding(&self) -> bool {
+        self.hidden
+    }
+
+    /// What is still to be taken from the layers below.
+    pub(super) fn into_below(self) -> Below {
+        self.below
     }
 
     pub(super) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
-    }
-
-    /// What the layers below show at `path`, this layer included.
-    pub(super) fn layers(&self) -> &Layers {
-        &self.layers
     }
 
     /// Opens the directory `path`, making what is missing.
@@ -86,7 +112,7 @@ impl Tree {
     }
 
     /// Opens the directory `path` of this layer, which must exist.
-    pub(super) fn existing(&self, path: &[u8]) -> io::Result<OwnedFd> {
+    pub(super) fn existing(&mut self, path: &[u8]) -> io::Result<OwnedFd> {
         Ok(self.walk(path, false)?.fd)
     }
 
@@ -102,7 +128,7 @@ impl Tree {
         Ok(Place { fd: self.root.try_clone()?, path: Vec::new() })
     }
 
-    fn walk(&self, path: &[u8], make: bool) -> io::Result<Place> {
+    fn walk(&mut self, path: &[u8], make: bool) -> io::Result<Place> {
         let mut place = self.start()?;
         let mut ahead: VecDeque<Vec<u8>> = components(path);
         let mut links = 0;
@@ -137,20 +163,37 @@ impl Tree {
     }
 
     /// Makes a directory that the layer needs but does not mention (yet).
-    fn make(&self, place: &Place, name: &[u8], whiteout: bool) -> io::Result<OwnedFd> {
+    fn make(&mut self, place: &Place, name: &[u8], whiteout: bool) -> io::Result<OwnedFd> {
         let before = fstat(&place.fd)?;
-        let below = self.layers.look(&join(&place.path, name))?;
+        let path = join(&place.path, name);
+        let alone = whiteout || self.hidden || self.is_below_opaque(&place.path)?;
         if whiteout {
             unlinkat(&place.fd, name, AtFlags::empty())?;
         }
         mkdirat(&place.fd, name, Mode::RWXU)?;
         let fd = openat(&place.fd, name, directory_flags(), Mode::empty())?;
-        inherit(fd.as_fd(), &below)?;
+        match &mut self.below {
+            _ if alone => inherit(fd.as_fd(), &Seen::Absent)?,
+            Below::There(layers) => inherit(fd.as_fd(), &layers.look(&path)?)?,
+            Below::Later(journal) => journal.imply(fd.as_fd(), &path)?,
+        }
         if whiteout {
             metadata::set(fd.as_fd(), OPAQUE.as_bytes(), b"y")?;
         }
         futimens(&place.fd, &times_of(&before))?;
         Ok(fd)
+    }
+
+    /// Whether the directory `path` of this layer, or one above it, hides what lies below.
+    fn is_below_opaque(&self, path: &[u8]) -> io::Result<bool> {
+        let mut fd = self.root.try_clone()?;
+        for name in components(path) {
+            fd = openat(&fd, &name, directory_flags(), Mode::empty())?;
+            if implied::is_opaque(fd.as_fd())? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -223,7 +266,7 @@ pub(super) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
     if parent.is_empty() { name.to_vec() } else { [parent, b"/", name].concat() }
 }
 
-fn components(path: &[u8]) -> VecDeque<Vec<u8>> {
+pub(super) fn components(path: &[u8]) -> VecDeque<Vec<u8>> {
     path.split(|byte| *byte == b'/')
         .filter(|name| !matches!(*name, b"" | b"."))
         .map(<[u8]>::to_vec)

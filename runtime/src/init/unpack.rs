@@ -6,18 +6,20 @@
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Stat, linkat, makedev, mkdirat, mknodat, openat, statat,
-    symlinkat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, Stat, fstat, futimens, linkat, makedev, mkdirat, mknodat,
+    open, openat, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
-use super::lowers::{Seen, is_whiteout};
+use super::implied::{self, Journal};
+use super::lowers::{Layers, Seen, is_whiteout};
 use super::metadata::{self, OPAQUE, STAND_IN};
 use super::removal::remove_at;
-use super::tree::{Tree, directory_flags, split};
+use super::tree::{Below, Tree, directory_flags, split};
 use crate::entry::{Entry, Kind};
 use crate::step::UnpackStats;
 use crate::wire::{EntryReader, Failure, OrFail as _, Tag};
@@ -25,21 +27,22 @@ use crate::wire::{EntryReader, Failure, OrFail as _, Tag};
 /// How much of a file is in memory at a time.
 const COPY_BUFFER: usize = 128 << 10;
 
-/// Takes the entries that the builder sends into the new directory `dest`.
+/// Takes the entries that the builder sends into the new directory `dest`, above `lowers`; without
+/// them, what they have to say is left to [`super::implied::settle`].
 pub(super) fn unpack(
     dest: &Path,
-    lowers: Vec<PathBuf>,
+    lowers: Option<Vec<PathBuf>>,
     entries: &mut EntryReader<impl Read>,
 ) -> Result<UnpackStats, Failure> {
-    let roots_below = lowers.clone();
-    let tree = Tree::create(dest, lowers)
-        .or_fail(|| format!("cannot create layer directory {}", dest.display()))?;
-    let mut unpacker = Unpacker {
-        tree,
-        opaque_root: false,
-        buffer: vec![0; COPY_BUFFER],
-        stats: UnpackStats::default(),
+    let below = match &lowers {
+        Some(lowers) => Ok(Below::There(Layers::from_bottom(lowers.clone()))),
+        None => Journal::create(dest).map(Below::Later),
     };
+    let tree = below
+        .and_then(|below| Tree::create(dest, below))
+        .or_fail(|| format!("cannot create layer directory {}", dest.display()))?;
+    let mut unpacker =
+        Unpacker { tree, buffer: vec![0; COPY_BUFFER], stats: UnpackStats::default() };
     loop {
         match entries.next().or_fail(|| "cannot receive the layer".into())? {
             Ok(entry) => unpacker.take(&entry, entries).or_fail(|| {
@@ -53,16 +56,15 @@ pub(super) fn unpack(
             }
         }
     }
+    let stats = unpacker.stats;
     unpacker
-        .finish(&roots_below)
+        .finish(dest, lowers.as_deref())
         .or_fail(|| format!("cannot finish layer directory {}", dest.display()))?;
-    Ok(unpacker.stats)
+    Ok(stats)
 }
 
 struct Unpacker {
     tree: Tree,
-    /// The layer hides everything below; an overlay has no such mark for its root.
-    opaque_root: bool,
     buffer: Vec<u8>,
     stats: UnpackStats,
 }
@@ -71,13 +73,16 @@ impl Unpacker {
     fn take(&mut self, entry: &Entry, content: &mut dyn Read) -> io::Result<()> {
         self.stats.entries += 1;
         match entry.kind {
-            Kind::Opaque if entry.path.is_empty() => self.opaque_root = true,
+            // An overlay has no such mark for its root.
+            Kind::Opaque if entry.path.is_empty() => self.tree.hide_below(),
             Kind::Opaque => {
                 let dir = self.tree.directory(&entry.path)?;
                 metadata::set(dir, OPAQUE.as_bytes(), b"y")?;
             }
             Kind::Directory if entry.path.is_empty() => {
                 self.tree.settle()?;
+                implied::mention(self.tree.root())?;
+                metadata::forget_other(self.tree.root(), entry)?;
                 self.stats.skipped_xattrs += metadata::write(self.tree.root(), entry)?;
             }
             Kind::HardLink { ref target } => self.hard_link(entry, target)?,
@@ -90,11 +95,22 @@ impl Unpacker {
     fn object(&mut self, entry: &Entry, content: &mut dyn Read) -> io::Result<()> {
         let (parent, name) = split(&entry.path);
         let dir = self.tree.directory(parent)?;
+        if let Kind::File { size } = entry.kind
+            && let Some(fd) = create_new(dir, name)?
+        {
+            copy(content, fd.as_fd(), size, &mut self.buffer)?;
+            self.stats.skipped_xattrs += metadata::write(fd.as_fd(), entry)?;
+            return Ok(());
+        }
         let there = stat(dir, name)?;
         match &entry.kind {
             Kind::Whiteout => whiteout(dir, name, there),
             Kind::Directory => {
                 let fd = directory(dir, name, there)?;
+                if there.as_ref().is_some_and(is_directory) {
+                    implied::mention(fd.as_fd())?;
+                    metadata::forget_other(fd.as_fd(), entry)?;
+                }
                 self.stats.skipped_xattrs += metadata::write(fd.as_fd(), entry)?;
                 Ok(())
             }
@@ -129,30 +145,31 @@ impl Unpacker {
         Ok(linkat(&from, target_name, dir, name, AtFlags::empty())?)
     }
 
-    fn finish(&mut self, lowers: &[PathBuf]) -> io::Result<()> {
+    fn finish(mut self, dest: &Path, lowers: Option<&[PathBuf]>) -> io::Result<()> {
         self.tree.settle()?;
-        if self.opaque_root {
-            self.hide_roots(lowers)?;
+        match lowers {
+            Some(lowers) if self.tree.is_hiding() => hide_roots(dest, lowers),
+            Some(_) => Ok(()),
+            None => implied::finish(self.tree),
         }
-        Ok(())
     }
+}
 
-    /// Hides each name in the roots below by itself.
-    fn hide_roots(&mut self, lowers: &[PathBuf]) -> io::Result<()> {
-        for lower in lowers {
-            for item in std::fs::read_dir(lower)? {
-                use std::os::unix::ffi::OsStrExt as _;
-                let name = item?.file_name();
-                let hidden = self.tree.layers().look(name.as_bytes())? == Seen::Absent;
-                if !hidden {
-                    let dir = self.tree.directory(b"")?;
-                    let there = stat(dir, name.as_bytes())?;
-                    whiteout(dir, name.as_bytes(), there)?;
-                }
+/// Hides each name in the roots below by itself.
+pub(super) fn hide_roots(dest: &Path, lowers: &[PathBuf]) -> io::Result<()> {
+    let root = open(dest, directory_flags(), Mode::empty())?;
+    let before = fstat(&root)?;
+    let layers = Layers::from_bottom(lowers.to_vec()).under(dest);
+    for lower in lowers {
+        for item in std::fs::read_dir(lower)? {
+            let name = item?.file_name();
+            if layers.look(name.as_bytes())? != Seen::Absent {
+                let there = stat(root.as_fd(), name.as_bytes())?;
+                whiteout(root.as_fd(), name.as_bytes(), there)?;
             }
         }
-        self.tree.settle()
     }
+    Ok(futimens(&root, &metadata::times_of(&before))?)
 }
 
 /// Hides what the layers below have at `name`, not what this layer has.
@@ -253,6 +270,14 @@ fn device(
     metadata::set(fd.as_fd(), STAND_IN.as_bytes(), value.as_bytes())?;
     let left_out = metadata::write(fd.as_fd(), entry)?;
     Ok(Made { left_out, stand_in: true })
+}
+
+/// Makes a file where nothing is, which is the rule; `None` where something is.
+fn create_new(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<OwnedFd>> {
+    match create(dir, name) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        created => created.map(Some),
+    }
 }
 
 fn create(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {

@@ -12,8 +12,11 @@ use super::codec::{Body, Cursor, garbled};
 pub(crate) enum Order {
     /// Try the kernel's mechanisms; the overlay in this directory.
     Probe { work_root: PathBuf },
-    /// Take a layer's entries into the new directory `dest`, above `lowers` (bottom first).
-    Unpack { dest: PathBuf, lowers: Vec<PathBuf> },
+    /// Take a layer's entries into the new directory `dest`, above `lowers` (bottom first), or
+    /// without knowing what it will lie above.
+    Unpack { dest: PathBuf, lowers: Option<Vec<PathBuf>> },
+    /// Give the layer in `from`, unpacked without them, what it takes from `lowers`; rename it.
+    Settle { from: PathBuf, lowers: Vec<PathBuf>, to: PathBuf },
     /// Run a step.
     Run(Box<RunOrder>),
     /// Emit what is in `upper`, above `lowers` (bottom first).
@@ -45,8 +48,8 @@ impl Order {
         match self {
             Self::Probe { work_root } => _ = body.byte(0).path(work_root),
             Self::Unpack { dest, lowers } => {
-                body.byte(1).path(dest);
-                put_paths(&mut body, lowers);
+                body.byte(1).path(dest).byte(lowers.is_some().into());
+                put_paths(&mut body, lowers.as_deref().unwrap_or_default());
             }
             Self::Run(run) => run.encode(body.byte(2)),
             Self::Changes { upper, lowers, clamp_mtime } => {
@@ -56,6 +59,10 @@ impl Order {
             }
             Self::Remove { path } => _ = body.byte(4).path(path),
             Self::Move { from, to } => _ = body.byte(5).path(from).path(to),
+            Self::Settle { from, lowers, to } => {
+                body.byte(6).path(from).path(to);
+                put_paths(&mut body, lowers);
+            }
         }
         body.0
     }
@@ -64,7 +71,11 @@ impl Order {
         let mut cursor = Cursor(body);
         let order = match cursor.byte()? {
             0 => Self::Probe { work_root: cursor.path()? },
-            1 => Self::Unpack { dest: cursor.path()?, lowers: cursor.list(Cursor::path)? },
+            1 => {
+                let (dest, is_known) = (cursor.path()?, flag(&mut cursor)?);
+                let lowers = cursor.list(Cursor::path)?;
+                Self::Unpack { dest, lowers: is_known.then_some(lowers) }
+            }
             2 => Self::Run(Box::new(RunOrder::decode(&mut cursor)?)),
             3 => Self::Changes {
                 upper: cursor.path()?,
@@ -76,6 +87,10 @@ impl Order {
             },
             4 => Self::Remove { path: cursor.path()? },
             5 => Self::Move { from: cursor.path()?, to: cursor.path()? },
+            6 => {
+                let (from, to) = (cursor.path()?, cursor.path()?);
+                Self::Settle { from, lowers: cursor.list(Cursor::path)?, to }
+            }
             _ => return Err(garbled("unknown order")),
         };
         cursor.end()?;

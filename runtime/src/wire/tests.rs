@@ -131,7 +131,10 @@ proptest! {
 fn orders_and_replies_come_back() {
     for order in [
         Order::Probe { work_root: "/work".into() },
-        Order::Unpack { dest: "/d".into(), lowers: vec!["/a".into(), "/b".into()] },
+        Order::Unpack { dest: "/d".into(), lowers: Some(vec!["/a".into(), "/b".into()]) },
+        Order::Unpack { dest: "/d".into(), lowers: Some(vec![]) },
+        Order::Unpack { dest: "/d".into(), lowers: None },
+        Order::Settle { from: "/a".into(), lowers: vec!["/b".into()], to: "/c".into() },
         Order::Remove { path: "/x".into() },
         Order::Move { from: "/a".into(), to: "/b".into() },
     ] {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::{RegistryError, RegistryOptions, Secret};
+use super::super::{Arrival, RegistryError, RegistryOptions, Secret};
 use super::{Reply, Request, Script, client, pattern, quick, repository};
 use crate::hashing::sha256;
 
@@ -78,12 +78,133 @@ async fn wrong_bytes_are_refused_and_removed() {
             _ => "other",
         };
         assert_eq!(kind, mismatch, "{error}");
-        assert!(!to.exists());
+        assert_eq!(fs_err::read_dir(directory.path()).unwrap().count(), 0);
     }
     let error = registry.read_blob(&place, &sha256(b"other"), 1 << 20).await.unwrap_err();
     assert!(matches!(error, RegistryError::DigestMismatch { .. }), "{error}");
     let error = registry.read_blob(&place, &right, 1000).await.unwrap_err();
     assert!(matches!(error, RegistryError::TooLarge { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_given_up_download_got_is_gone_on_with() {
+    let bytes = pattern(SIZE);
+    let whole = bytes.clone();
+    // Nothing but the first 100 KB comes, until a second builder asks.
+    let script = Script::start(move |request, before| match (before, asked_from(request)) {
+        (0, None) => Reply::status(200).body(whole.clone()).cut_after(100_000),
+        (1..=3, _) => Reply::status(503),
+        (_, Some(from)) => rest(&whole, from),
+        (_, None) => Reply::status(500),
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let to = directory.path().join("blob");
+    let place = repository(&script.authority, "a");
+    let (digest, registry) = (sha256(&bytes), client(quick()));
+    while script.requests().len() < 4 {
+        registry.fetch_blob(&place, &digest, SIZE as u64, &to).await.unwrap_err();
+        assert!(!to.exists());
+        assert_eq!(fs_err::metadata(directory.path().join("blob.part")).unwrap().len(), 100_000);
+    }
+    registry.fetch_blob(&place, &digest, SIZE as u64, &to).await.unwrap();
+    assert!(fs_err::read(&to).unwrap() == bytes);
+    assert_eq!(asked_from(script.requests().last().unwrap()), Some(100_000));
+    assert_eq!(fs_err::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn what_an_earlier_builder_left_is_never_trusted() {
+    let bytes = pattern(SIZE);
+    let mut bent = bytes.clone();
+    bent[7] ^= 1;
+    let long = [bytes.clone(), vec![0]].concat();
+    for (left, asked) in [
+        (&bytes[..1000], vec![Some(1000)]),
+        (&bytes[..], vec![]),
+        (&bent[..1000], vec![Some(1000), None]),
+        (&bent[..], vec![None]),
+        (&long[..], vec![None]),
+        (b"", vec![None]),
+    ] {
+        let whole = bytes.clone();
+        let script = Script::start(move |request, _| match asked_from(request) {
+            None => Reply::status(200).body(whole.clone()),
+            Some(from) => rest(&whole, from),
+        })
+        .await;
+        let directory = tempfile::tempdir().unwrap();
+        let to = directory.path().join("blob");
+        fs_err::write(directory.path().join("blob.part"), left).unwrap();
+        let place = repository(&script.authority, "a");
+        client(quick()).fetch_blob(&place, &sha256(&bytes), SIZE as u64, &to).await.unwrap();
+        assert!(fs_err::read(&to).unwrap() == bytes);
+        assert_eq!(script.requests().iter().map(asked_from).collect::<Vec<_>>(), asked);
+    }
+    // Once is enough: a registry that keeps sending something else is wrong itself.
+    let script = Script::start(move |request, _| match asked_from(request) {
+        None => Reply::status(200).body(bent.clone()),
+        Some(from) => rest(&bent, from),
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let to = directory.path().join("blob");
+    fs_err::write(directory.path().join("blob.part"), [0; 9]).unwrap();
+    let place = repository(&script.authority, "a");
+    let got = client(quick()).fetch_blob(&place, &sha256(&bytes), SIZE as u64, &to).await;
+    assert!(matches!(got, Err(RegistryError::DigestMismatch { .. })), "{got:?}");
+    assert_eq!(script.requests().len(), 2);
+    assert_eq!(fs_err::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn two_downloads_to_one_file_are_one() {
+    let bytes = pattern(SIZE);
+    let whole = bytes.clone();
+    let script = Script::start(move |_, _| Reply::status(200).body(whole.clone())).await;
+    let directory = tempfile::tempdir().unwrap();
+    let to = directory.path().join("blob");
+    let place = repository(&script.authority, "a");
+    // Two clients, as of two builders; the file's lock does not know that it is one process.
+    let (one, other) = (client(quick()), client(quick()));
+    let digest = sha256(&bytes);
+    let (one, other) = tokio::join!(
+        one.fetch_blob(&place, &digest, SIZE as u64, &to),
+        other.fetch_blob(&place, &digest, SIZE as u64, &to)
+    );
+    one.unwrap();
+    other.unwrap();
+    assert!(fs_err::read(&to).unwrap() == bytes);
+    assert_eq!(script.requests().len(), 1);
+    assert_eq!(fs_err::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_download_that_is_dropped_frees_its_file() {
+    let bytes = pattern(SIZE);
+    let whole = bytes.clone();
+    let script = Script::start(move |request, before| match (before, asked_from(request)) {
+        (0, _) => Reply::status(200)
+            .body(whole[..200_000].to_vec())
+            .header("Content-Length", whole.len().to_string()),
+        (_, None) => Reply::status(200).body(whole.clone()),
+        (_, Some(from)) => rest(&whole, from),
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let to = directory.path().join("blob");
+    let place = repository(&script.authority, "a");
+    let (digest, registry) = (sha256(&bytes), client(quick()));
+    let arrival = Arrival::new();
+    tokio::select! {
+        biased;
+        () = arrival.begun() => {}
+        got = registry.fetch_blob_seen(&place, (&digest, SIZE as u64), &to, &arrival) => {
+            panic!("{got:?}")
+        }
+    }
+    registry.fetch_blob(&place, &digest, SIZE as u64, &to).await.unwrap();
+    assert!(fs_err::read(&to).unwrap() == bytes);
 }
 
 #[tokio::test]
