@@ -18,7 +18,7 @@
 //! | [`settings`] | flags and environment to checked values; the only reader of the environment | environment |
 //! | [`commands`] | the verbs; wires the parts together | – |
 //! | [`project`], [`dockerfile`], [`ignore_rules`] | texts to values, with positions | – |
-//! | [`context`] | the files of a build: git, worktree or directory; what identifies them | files |
+//! | [`context`] | the files of a build: git (here or elsewhere), worktree or directory; what identifies them | files; HTTP and `ssh` in `remote` |
 //! | [`plan`] | instructions to stages and digests; `resolve` asks registries for bases | HTTP in `resolve` |
 //! | [`build`] | obtains stages on demand: looks up, builds, publishes | all below |
 //! | [`layer`] | canonical tar, compression, spooled blobs, layer indexes | files |

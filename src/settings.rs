@@ -6,6 +6,7 @@
 mod build;
 mod environment;
 mod executor;
+mod origin;
 mod registry;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use longshore_runtime::Choice;
 
 pub use environment::Environment;
+pub use origin::{ArchivePlace, Origin, RemoteOrigin};
 
 use crate::context::{GitDirectory, Owners};
 use crate::failure::Failure;
@@ -77,10 +79,14 @@ pub struct BuildSettings {
     pub door: Door,
     /// What is said.
     pub voice: Voice,
-    /// The context's directory.
+    /// Where the context comes from.
+    pub origin: Origin,
+    /// The context's directory; of a context from elsewhere, where it lies once it is here.
     pub context: PathBuf,
-    /// The Dockerfile, if one was named.
+    /// The Dockerfile, if one was named that need not lie in the context.
     pub dockerfile: Option<PathBuf>,
+    /// The Dockerfile in a context from elsewhere, if one was named.
+    pub inside: Option<String>,
     /// The images of the project to build; all if empty.
     pub images: Vec<String>,
     /// The Dockerfile stage to build.

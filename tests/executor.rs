@@ -278,7 +278,6 @@ fn what_is_not_there_yet_is_an_error_and_no_silent_difference() {
         "--cache-ttl=1h",
         "--cache-dir=/cache",
         "--no-push-cache",
-        "--git=branch=main",
         "--registry-client-cert=example.org=a,b",
     ] {
         let outcome = kaniko.run().args(["--no-push", flag]).outcome().exits(1);

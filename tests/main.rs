@@ -7,6 +7,7 @@ mod support;
 
 mod bad_input;
 mod committed;
+mod contexts;
 mod differential;
 mod doors;
 mod endings;
@@ -14,6 +15,7 @@ mod executor;
 mod executor_registries;
 mod fixtures_work;
 mod flags;
+mod indexes;
 mod log;
 mod noop;
 mod project;

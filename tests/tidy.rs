@@ -18,7 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("dockerfile", &["hashing"]),
     ("project", &["hashing"]),
     ("ignore_rules", &["hashing"]),
-    ("context", &["hashing", "ignore_rules"]),
+    ("context", &["hashing", "ignore_rules", "blocking"]),
     ("image", &["hashing", "context"]),
     ("layer", &["hashing", "context", "ignore_rules"]),
     ("registry", &["hashing"]),
@@ -64,9 +64,11 @@ const TOP: &[&str] = &["cli", "settings", "commands", "output", "report", "failu
 
 /// Path in the sources → the files that may contain it, as the beginnings of their paths.
 const CONFINED: &[(&str, &[&str])] = &[
-    ("git2::", &["src/context/git"]),
+    // What is fetched is indexed by libgit2 as well.
+    ("git2::", &["src/context/git", "src/context/remote/pack.rs"]),
     ("clap::", &["src/cli"]),
-    ("reqwest::", &["src/registry", "src/sync/http"]),
+    // git's smart HTTP; the clients come from `registry`, which decides whom to trust.
+    ("reqwest::", &["src/registry", "src/sync/http", "src/context/remote"]),
     ("kube::", &["src/sync/kubernetes"]),
     ("nix::", &["runtime/src"]),
     ("rustix::", &["runtime/src"]),
@@ -84,7 +86,11 @@ const CONFINED: &[(&str, &[&str])] = &[
     // The first process of a command hands it its own streams.
     ("io::stdout()", &["src/output", "runtime/src/init"]),
     ("io::stderr()", &["src/output", "runtime/src/init"]),
-    ("std::process::Command", &["runtime/src", "tests/support/command.rs"]),
+    // The one program that a build starts by itself: it has keys and settings that only it knows.
+    (
+        "std::process::Command",
+        &["runtime/src", "tests/support/command.rs", "src/context/remote/ssh.rs"],
+    ),
     ("spawn_blocking", &["src/blocking.rs", "src/build/blocking.rs"]),
     ("unsafe ", &["runtime/src"]),
     ("tokio::", &["src"]),

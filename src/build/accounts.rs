@@ -7,7 +7,7 @@ use super::extract::{Spool, from_layer};
 use super::layers::Layers;
 use super::tree::Content;
 use crate::blocking::blocking;
-use crate::layer::{Accounts, AccountsFile, IndexKind, MergedIndex, Owner};
+use crate::layer::{Accounts, AccountsFile, MergedIndex, Owner};
 use crate::plan::Place;
 use crate::storage::Layer;
 
@@ -72,14 +72,15 @@ async fn read<E: std::fmt::Display>(
         Ok(AccountsFile::Absent) | Err(_) => return Ok((None, spool)),
     };
     let Some(found) = image.index.lookup(&path) else { return Ok((None, spool)) };
-    let path = match &found.entry.kind {
-        IndexKind::HardLink { target } => target.clone(),
-        _ => path,
+    let indexes = image.index.layers();
+    let (Some(layer), Some(index)) = (image.stack.get(found.layer), indexes.get(found.layer))
+    else {
+        return Ok((None, spool));
     };
-    let Some(layer) = image.stack.get(found.layer) else { return Ok((None, spool)) };
-    let archive = layers.file(layer).await?;
+    let path = index.link_targets(&path).last().map_or(path.clone(), <[u8]>::to_vec);
+    let (archive, diff_id) = (layers.file(layer).await?, layer.diff_id);
     blocking(move || {
-        let found = from_layer(&archive, &BTreeSet::from([path.clone()]), &mut spool)?;
+        let found = from_layer(&archive, diff_id, &BTreeSet::from([path.clone()]), &mut spool)?;
         let content = match found.get(&path) {
             Some((_, Content::Spool { offset, length })) if *length <= LIMIT => {
                 let mut bytes = Vec::new();

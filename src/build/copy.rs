@@ -13,6 +13,7 @@ use super::accounts::{Image, Who, owner};
 use super::engine::Shared;
 use super::error::BuildError;
 use super::extract::{Spool, Unpacking, is_archive};
+use super::indexes::WrittenIndex;
 use super::picks;
 use super::placement::{Pick, Placement};
 use super::tree::{Content, Implied, PlaceError, Tree};
@@ -128,13 +129,16 @@ pub(super) async fn workdir(
         made.map_err(|error| place.error(error.to_string(), None))?;
         let mut none =
             |_: Content| -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(io::empty())) };
-        Ok(write_layer(
+        let mut index = WrittenIndex::default();
+        let blob = write_layer(
             &shared.place,
             shared.options.compression,
             shared.options.threads,
             shared.interrupt.flag(),
-            &mut |sink| tree.emit(sink, &mut none),
-        )?)
+            &mut |sink| index.of(sink, |sink| tree.emit(sink, &mut none)),
+        )?;
+        shared.layers.keep_index(&blob, index);
+        Ok(blob)
     })
     .await
 }
@@ -232,16 +236,21 @@ impl Assembly {
             Content::None => Ok(Box::new(io::empty()) as Box<dyn Read + Send>),
         };
         let shared = &self.shared;
+        let mut index = WrittenIndex::default();
         let written = write_layer(
             &self.directory,
             shared.options.compression,
             shared.options.threads,
             shared.interrupt.flag(),
-            &mut |sink| tree.emit(sink, &mut open),
+            &mut |sink| index.of(sink, |sink| tree.emit(sink, &mut open)),
         );
         match (failure, written) {
             (Some(error), _) => Err(error.into()),
-            (None, written) => Ok(written?),
+            (None, written) => {
+                let blob = written?;
+                shared.layers.keep_index(&blob, index);
+                Ok(blob)
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::copy;
 use super::error::BuildError;
+use super::indexes::Indexes;
 use super::layers::Layers;
 use super::publish;
 use super::run;
@@ -22,7 +23,7 @@ use crate::model::{Digest, Platform};
 use crate::output::{Bytes, Event, Outcome, Voice};
 use crate::plan::{CopySource, CopyStep, Parent, Plan, StageId, Step};
 use crate::registry::Registry;
-use crate::storage::{Layer, Origin, Storage};
+use crate::storage::{Layer, Origin, Storage, StorageError};
 use crate::sync::Synchronization;
 
 /// What decides how a build is carried out, but not what comes out.
@@ -100,7 +101,8 @@ impl Engine {
         let Surroundings { storage, locks, registry, work, voice, interrupt } = around;
         let cells = plan.stages.iter().map(|_| OnceCell::new()).collect();
         let permits = Semaphore::new(options.threads.max(1));
-        let layers = Layers::new(work.clone(), registry, interrupt.clone());
+        let indexes = Indexes::new(&plan, storage.clone());
+        let layers = Layers::new(work.clone(), registry, interrupt.clone(), indexes);
         let (sandbox, place) = (OnceCell::new(), place.path().to_owned());
         Self(Arc::new(Shared {
             plan,
@@ -136,6 +138,14 @@ impl Engine {
             }
             Parent::Stage(stage) => self.obtain(stage).await,
         }
+    }
+
+    /// Waits until storage has the layer indexes that this build made.
+    ///
+    /// # Errors
+    /// When storage refuses; builds work without stored indexes.
+    pub async fn store_indexes(&self) -> Result<(), StorageError> {
+        self.0.layers.store_indexes().await
     }
 
     /// Returns a stage: found in storage, or built and published. Every stage is obtained once.

@@ -12,6 +12,7 @@ use longshore_runtime::entry::{Entry, EntrySink, Kind};
 use super::tree::{Content, Implied, PlaceError, Placed, Tree, file_name, parent, push, shown};
 use crate::blocking::Interrupt;
 use crate::layer::{LayerError, Names, Owner, Sniff, decoder, read_layer, read_tar};
+use crate::model::DiffId;
 
 /// A temporary file that pieces are appended to.
 #[derive(Debug)]
@@ -64,9 +65,12 @@ impl Spool {
 
 /// Reads the entries at `wanted` (paths) out of one layer; files go to the spool.
 ///
-/// The last entry of a path counts. A path that is a hard link is not followed here.
+/// The layer is read to its end even when everything was found: the last entry of a path counts,
+/// and what is found may be used only when the diff id, which is that of the layer's index, was
+/// right. A path that is a hard link is not followed here.
 pub(super) fn from_layer(
     layer: &Path,
+    diff_id: DiffId,
     wanted: &BTreeSet<Vec<u8>>,
     spool: &mut Spool,
 ) -> Result<BTreeMap<Vec<u8>, (Entry, Content)>, LayerError> {
@@ -82,7 +86,7 @@ pub(super) fn from_layer(
         }
         Ok(())
     };
-    read_layer(layer, None, &mut sink)?;
+    read_layer(layer, Some(diff_id), &mut sink)?;
     Ok(found)
 }
 

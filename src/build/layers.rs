@@ -1,5 +1,5 @@
-//! Layers on this machine: fetched, indexed; each at most once a work directory. Directories are
-//! made of them in `unpacking`.
+//! Layers on this machine: fetched, each at most once a work directory. What is in them is the
+//! business of `indexes`; directories are made of them in `unpacking`.
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
@@ -9,26 +9,26 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::OnceCell;
 
 use super::error::BuildError;
+use super::indexes::Indexes;
 use super::unpacking::Unpacking;
 use super::work_dir::WorkDir;
 use crate::blocking::{Interrupt, blocking};
-use crate::layer::{IndexSink, LayerIndex, MergedIndex, read_layer};
 use crate::model::Digest;
 use crate::registry::Registry;
 use crate::storage::{Layer, Origin};
 
 /// The layers of this machine; cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Layers(pub(super) Arc<Shared>);
+pub(super) struct Layers(Arc<Shared>);
 
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) work: WorkDir,
+struct Shared {
+    work: WorkDir,
     registry: Registry,
-    pub(super) interrupt: Interrupt,
+    interrupt: Interrupt,
     files: Once<Digest, PathBuf>,
-    indexes: Once<Digest, Arc<LayerIndex>>,
-    pub(super) unpacking: Unpacking,
+    indexes: Indexes,
+    unpacking: Unpacking,
 }
 
 /// Values that are made once for a key, however many ask at the same time.
@@ -47,9 +47,34 @@ impl<K: Ord + Hash, V> Once<K, V> {
 }
 
 impl Layers {
-    pub(super) fn new(work: WorkDir, registry: Registry, interrupt: Interrupt) -> Self {
-        let (files, indexes, unpacking) = (Once::new(), Once::new(), Unpacking::new());
+    pub(super) fn new(
+        work: WorkDir,
+        registry: Registry,
+        interrupt: Interrupt,
+        indexes: Indexes,
+    ) -> Self {
+        let (files, unpacking) = (Once::new(), Unpacking::new());
         Self(Arc::new(Shared { work, registry, interrupt, files, indexes, unpacking }))
+    }
+
+    pub(super) fn work(&self) -> &WorkDir {
+        &self.0.work
+    }
+
+    pub(super) fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    pub(super) fn interrupt(&self) -> &Interrupt {
+        &self.0.interrupt
+    }
+
+    pub(super) fn unpacking(&self) -> &Unpacking {
+        &self.0.unpacking
+    }
+
+    pub(super) fn indexes(&self) -> &Indexes {
+        &self.0.indexes
     }
 
     /// Returns a file with the compressed bytes of `layer`, fetching them if need be.
@@ -61,9 +86,7 @@ impl Layers {
         let cell = self.0.files.cell(layer.digest);
         let fetched = cell.get_or_try_init(|| async {
             let path = self.0.work.blob(&layer.digest.hex());
-            let kept = path.clone();
-            let size = blocking(move || fs_err::metadata(kept).map(|meta| meta.len()).ok()).await;
-            if size != Some(layer.size) {
+            if !self.has_file(layer).await {
                 let blob = (&layer.digest, layer.size);
                 let arrival = self.0.unpacking.arrival(layer.digest);
                 self.0.registry.fetch_blob_seen(repository, blob, &path, &arrival).await?;
@@ -73,44 +96,15 @@ impl Layers {
         fetched.await.cloned()
     }
 
-    /// Returns the index of one layer: from the work directory, else by reading the layer.
-    pub(super) async fn index(&self, layer: &Layer) -> Result<Arc<LayerIndex>, BuildError> {
-        let cell = self.0.indexes.cell(layer.diff_id.0);
-        let index = cell.get_or_try_init(|| async {
-            let path = self.0.work.index(&layer.diff_id.0.hex());
-            let (cached, diff_id) = (path.clone(), layer.diff_id);
-            let read = move || {
-                let bytes = fs_err::read(cached).ok()?;
-                LayerIndex::from_bytes(&bytes, diff_id).ok()
-            };
-            if let Some(index) = blocking(read).await {
-                return Ok(Arc::new(index));
-            }
-            let file = self.file(layer).await?;
-            let index = blocking(move || {
-                let mut sink = IndexSink::new();
-                read_layer(&file, Some(diff_id), &mut sink)?;
-                let index = sink.finish();
-                keep(&path, &index.to_bytes(diff_id));
-                Ok::<_, BuildError>(index)
-            });
-            index.await.map(Arc::new)
-        });
-        index.await.cloned()
-    }
-
-    /// Returns the file system that `layers` make, without the content of files.
-    pub(super) async fn merged(&self, layers: &[Layer]) -> Result<MergedIndex, BuildError> {
-        let mut merged = MergedIndex::new();
-        for layer in layers {
-            merged.push_layer(self.index(layer).await?.as_ref().clone());
-        }
-        Ok(merged)
+    /// Whether the work directory has the compressed bytes of `layer`.
+    pub(super) async fn has_file(&self, layer: &Layer) -> bool {
+        let (path, size) = (self.0.work.blob(&layer.digest.hex()), layer.size);
+        blocking(move || fs_err::metadata(path).is_ok_and(|meta| meta.len() == size)).await
     }
 }
 
 /// Keeps a file for later builds; a work directory that cannot take it costs time, not the build.
-fn keep(path: &Path, bytes: &[u8]) {
+pub(super) fn keep(path: &Path, bytes: &[u8]) {
     let written = || {
         let directory = path.parent().expect("kept files lie in a directory");
         let file = tempfile::NamedTempFile::new_in(directory)?;

@@ -7,11 +7,13 @@
 
 mod accounts;
 mod archive;
+mod context_archive;
 mod copy;
 mod deliver;
 mod engine;
 mod error;
 mod extract;
+mod indexes;
 mod layers;
 mod picks;
 mod placement;
@@ -23,6 +25,7 @@ mod tree;
 mod unpacking;
 mod work_dir;
 
+pub use context_archive::{ArchiveLimits, ContextArchive, ContextArchiveError};
 pub use deliver::{Delivered, Delivery, Destination, deliver};
 pub use engine::{Built, Engine, EngineOptions, Surroundings};
 pub use error::BuildError;

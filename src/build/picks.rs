@@ -1,8 +1,14 @@
 //! What a COPY takes: from the build context, or from the layers of another stage or image.
+//!
+//! Of another image the indexes say which layers have what is wanted; only these are fetched, side
+//! by side, as files that were verified before anything is read out of them. They are not read
+//! while they are downloaded: several COPYs of a build take from the same image, and a file that
+//! was seen half-way could not be used before the layer's end anyway, as only the layer as a whole
+//! has a digest.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use longshore_runtime::entry::{Entry, Kind};
 
 use super::error::BuildError;
@@ -13,12 +19,14 @@ use super::tree::{Content, Placed, components, push, shown};
 use crate::blocking::blocking;
 use crate::context::{ContextEntry, EntryKind, Inode, Listing, Selected};
 use crate::ignore_rules::GoPattern;
-use crate::layer::{IndexKind, LayerError, MergedIndex};
+use crate::layer::{IndexKind, MergedIndex};
 use crate::plan::Place;
 use crate::storage::Layer;
 
 /// How many hard links to hard links are followed in a layer.
 const LINKS: usize = 64;
+/// How many layers are fetched at a time.
+const SIDE_BY_SIDE: usize = 4;
 
 /// The picks of a COPY from the context; `listings` are what was selected, each of one thing.
 /// `time` is that of entries that have none of their own.
@@ -187,7 +195,7 @@ fn followed(contents: &Contents, origin: &Origin) -> Origin {
     origin
 }
 
-/// Reads what is wished for, each layer once, and once more for each link to a link.
+/// Reads what is wished for, each layer once.
 async fn fetch(
     layers: &Layers,
     stack: &[Layer],
@@ -195,21 +203,18 @@ async fn fetch(
     wishes: &[Wish],
     mut spool: Spool,
 ) -> Result<(Contents, Spool), BuildError> {
-    let mut wanted: BTreeMap<usize, BTreeSet<Vec<u8>>> = BTreeMap::new();
-    for part in wishes.iter().flat_map(|wish| &wish.parts) {
-        let (layer, path) = &part.origin;
-        let paths = wanted.entry(*layer).or_default();
-        if let Some(IndexKind::HardLink { target }) = index.lookup(path).map(|at| &at.entry.kind) {
-            paths.insert(target.clone());
-        }
-        paths.insert(path.clone());
-    }
+    let wanted = wanted(index, wishes);
+    let holders: Vec<Layer> =
+        wanted.keys().filter_map(|number| stack.get(*number)).cloned().collect();
+    let fetches = holders.into_iter().map(|layer| async move { layers.file(&layer).await });
+    let fetches = stream::iter(fetches).buffer_unordered(SIDE_BY_SIDE);
+    fetches.try_for_each(|_| std::future::ready(Ok(()))).await?;
     let mut contents = Contents::new();
     for (number, paths) in wanted {
         let Some(layer) = stack.get(number) else { continue };
-        let file = layers.file(layer).await?;
+        let (file, diff_id) = (layers.file(layer).await?, layer.diff_id);
         let (read, back) = blocking(move || {
-            let read = with_links(&file, paths, &mut spool);
+            let read = from_layer(&file, diff_id, &paths, &mut spool);
             (read, spool)
         })
         .await;
@@ -219,28 +224,17 @@ async fn fetch(
     Ok((contents, spool))
 }
 
-fn with_links(
-    layer: &Path,
-    wanted: BTreeSet<Vec<u8>>,
-    spool: &mut Spool,
-) -> Result<BTreeMap<Vec<u8>, (Entry, Content)>, LayerError> {
-    let mut found = from_layer(layer, &wanted, spool)?;
-    for _ in 0..LINKS {
-        let targets = found.values().filter_map(|(entry, _)| match &entry.kind {
-            Kind::HardLink { target } if !found.contains_key(target) => Some(target.clone()),
-            _ => None,
-        });
-        let targets: BTreeSet<Vec<u8>> = targets.collect();
-        if targets.is_empty() {
-            break;
-        }
-        let more = from_layer(layer, &targets, spool)?;
-        if more.is_empty() {
-            break;
-        }
-        found.extend(more);
+/// What is wanted of each layer: the parts themselves, and what their hard links lead to.
+fn wanted(index: &MergedIndex, wishes: &[Wish]) -> BTreeMap<usize, BTreeSet<Vec<u8>>> {
+    let mut wanted: BTreeMap<usize, BTreeSet<Vec<u8>>> = BTreeMap::new();
+    for part in wishes.iter().flat_map(|wish| &wish.parts) {
+        let (number, path) = &part.origin;
+        let paths = wanted.entry(*number).or_default();
+        let targets = index.layers().get(*number).map(|layer| layer.link_targets(path));
+        paths.extend(targets.into_iter().flatten().map(<[u8]>::to_vec));
+        paths.insert(path.clone());
     }
-    Ok(found)
+    wanted
 }
 
 /// The paths that a source means in an image; links in directories, and the source itself if it is

@@ -9,6 +9,7 @@ use longshore_runtime::{Network, Sandbox, StepExit, StepSpec, Stream};
 
 use super::engine::Shared;
 use super::error::BuildError;
+use super::indexes::WrittenIndex;
 use super::unpacking::{remove, take};
 use crate::blocking::blocking;
 use crate::layer::{LayerBlob, LayerError, write_layer};
@@ -111,21 +112,24 @@ impl Job {
 
     fn layer(&self, step: &StepSpec) -> Result<LayerBlob, BuildError> {
         let (mut failure, mut stats) = (None, None);
+        let mut index = WrittenIndex::default();
         let written = write_layer(
             &self.shared.place,
             self.shared.options.compression,
             self.shared.options.threads,
             self.shared.interrupt.flag(),
-            &mut |sink| match self.sandbox.changes(step, sink) {
-                Ok(found) => {
-                    stats = Some(found);
-                    Ok(())
-                }
-                Err(error) => {
-                    let text = error.to_string();
-                    failure = Some(error);
-                    Err(std::io::Error::other(text))
-                }
+            &mut |sink| {
+                index.of(sink, |sink| match self.sandbox.changes(step, sink) {
+                    Ok(found) => {
+                        stats = Some(found);
+                        Ok(())
+                    }
+                    Err(error) => {
+                        let text = error.to_string();
+                        failure = Some(error);
+                        Err(std::io::Error::other(text))
+                    }
+                })
             },
         );
         let blob = match (failure, written) {
@@ -134,6 +138,7 @@ impl Job {
             (Some(error), Err(_)) => return Err(BuildError::of_sandbox(error)),
             (_, written) => written?,
         };
+        self.shared.layers.keep_index(&blob, index);
         if let Some(stats) = stats {
             self.say_dropped(stats.dropped_xattrs, stats.skipped_sockets);
             if stats.reusable && !blob.is_empty() {

@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn directories_are_made_only_where_nothing_is() {
-        let base = base(&[("opt", IndexKind::Directory), ("f", IndexKind::File { size: 1 })]);
+        let base = base(&[("opt", IndexKind::Directory), ("f", IndexKind::File)]);
         let mut tree = Tree::new(&base);
         tree.directories(b"opt/a/b", IMPLIED).unwrap();
         let made: Vec<String> = tree.placed.keys().map(|key| shown(&key.0)).collect();
@@ -385,7 +385,7 @@ mod tests {
 
     #[test]
     fn a_file_from_an_archive_hides_the_directory_it_replaces() {
-        let base = base(&[("d", IndexKind::Directory), ("d/x", IndexKind::File { size: 1 })]);
+        let base = base(&[("d", IndexKind::Directory), ("d/x", IndexKind::File)]);
         let mut tree = Tree::new(&base);
         tree.unpack(placed("d", Kind::File { size: 0 }, None));
         assert_eq!(tree.at(b"d/x"), At::Nothing);

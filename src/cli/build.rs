@@ -9,13 +9,15 @@ use super::LogArgs;
 /// The arguments of `longshore build`.
 #[derive(Args, Debug)]
 pub struct BuildArgs {
-    /// Directory with a longshore.yaml or a Dockerfile
+    /// Directory with a longshore.yaml or a Dockerfile; `-` for a tar archive on standard input;
+    /// or a git repository: https://HOST/REPO.git[#REF[:DIR]], ssh://, git://, git@HOST:PATH
     #[arg(default_value = ".")]
     pub context: PathBuf,
     /// Build only this image of longshore.yaml (repeatable)
     #[arg(long, value_name = "NAME")]
     pub image: Vec<String>,
-    /// Dockerfile to build instead of CONTEXT/Dockerfile or the images of longshore.yaml
+    /// Dockerfile to build instead of CONTEXT/Dockerfile or the images of longshore.yaml; of a
+    /// context from elsewhere, a file in it
     #[arg(long, short = 'f', value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Registry repository for stages and images [default: an OCI layout below LONGSHORE_HOME]

@@ -12,9 +12,13 @@ use clap::Args;
 /// The arguments of `longshore executor`.
 #[derive(Args, Debug)]
 pub struct ExecutorArgs {
-    /// Directory of the build context, with or without dir://
+    /// Build context: a directory, with or without dir://; tar://FILE or tar://stdin;
+    /// git://HOST/REPO.git[#REF[#COMMIT]]
     #[arg(long, short = 'c', default_value = "/workspace/")]
     pub context: String,
+    /// How git is fetched: branch=NAME, insecure-skip-tls=true (repeatable, or with commas)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub git: Vec<String>,
     /// Sub directory of the context
     #[arg(long, value_name = "DIR")]
     pub context_sub_path: Option<PathBuf>,
@@ -172,7 +176,11 @@ pub struct AcceptedArgs {
     pub force_build_metadata: Option<bool>,
 }
 
-fn truth(text: &str) -> Result<bool, String> {
+/// What Go's `strconv.ParseBool` takes.
+///
+/// # Errors
+/// With what to write instead.
+pub fn truth(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),

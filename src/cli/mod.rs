@@ -8,7 +8,7 @@ mod parse;
 mod program;
 
 pub use build::{BuildArgs, RegistryArgs};
-pub use executor::{AcceptedArgs, ExecutorArgs, ExecutorRegistryArgs};
+pub use executor::{AcceptedArgs, ExecutorArgs, ExecutorRegistryArgs, truth};
 pub use log::{LogArgs, LogFormat};
 pub use parse::{Refusal, is_executor, parse, wants_json};
 pub use program::{Cli, ExecutorCli, Verb};

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use futures_util::future::{join, join_all, try_join_all};
 
 use super::inputs::{self, ImageInputs, Inputs};
-use super::places;
+use super::{outside, places};
 use crate::blocking::{Interrupt, blocking};
 use crate::build::{
     BuildDir, BuildError, Delivered, Delivery, Engine, EngineOptions, Surroundings, WorkDir,
@@ -33,14 +33,16 @@ const NO_GIT: &str = "the image has no .git, which is not part of a git context:
                       takes it, and a line .git in the ignore file ends this message";
 
 /// Builds what `settings` ask for.
-pub(super) async fn build(settings: BuildSettings, interrupt: Interrupt) -> Outcome<()> {
+pub(super) async fn build(mut settings: BuildSettings, interrupt: Interrupt) -> Outcome<()> {
+    let work = places::work_dir(&settings).await?;
+    let place = start(&work).await?;
+    let brought = outside::bring(&mut settings, &place, &interrupt).await?;
     let settings = Arc::new(settings);
     let reading = Arc::clone(&settings);
     let inputs = blocking(move || inputs::read(&reading)).await?;
     check_single(&settings, &inputs)?;
     check_files(&settings)?;
     let registry = Registry::new(settings.registry.clone())?;
-    let work = places::work_dir(&settings).await?;
     let project = places::project(&settings, inputs.project.clone());
     let storage = places::storage(&settings, &registry, &project).await?;
     let (locks, address) = places::locks(&settings);
@@ -57,7 +59,6 @@ pub(super) async fn build(settings: BuildSettings, interrupt: Interrupt) -> Outc
     let bases = BaseCache::new(work.root().join("blobs/sha256"), records);
     let plan = plan(&settings, inputs, &registry, &bases).await?;
 
-    let place = start(&work).await?;
     let around = Surroundings { storage, locks, registry, work, voice: settings.voice, interrupt };
     let engine = Engine::new(plan, around, options(&settings, project), &place);
     let formats = engine.plan().images.iter().map(|image| format(&settings, engine.plan(), image));
@@ -76,6 +77,11 @@ pub(super) async fn build(settings: BuildSettings, interrupt: Interrupt) -> Outc
         let message = format!("what was fetched of bases cannot be recorded: {error}");
         settings.voice.say(&Event::Detail { message });
     }
+    if let Err(error) = engine.store_indexes().await {
+        let message = format!("layer indexes cannot be stored: {error}");
+        settings.voice.say(&Event::Detail { message });
+    }
+    brought.leave();
     drop(place);
     finish(&settings, &delivered)
 }

@@ -12,7 +12,7 @@ use crate::failure::{Failure, Kind, Outcome};
 use crate::ignore_rules::IgnoreRules;
 use crate::plan::Given;
 use crate::project::{self, Project, ProjectName};
-use crate::settings::{BuildSettings, Door, StorageChoice};
+use crate::settings::{BuildSettings, Door, Origin, StorageChoice};
 
 /// Build files above this are not read (bytes).
 const FILE_LIMIT: u64 = 4 << 20;
@@ -62,7 +62,7 @@ pub(super) fn read(settings: &BuildSettings) -> Outcome<Inputs> {
         }
         let place = Place {
             name: "image".to_owned(),
-            dockerfile: "Dockerfile".to_owned(),
+            dockerfile: settings.inside.clone().unwrap_or_else(|| "Dockerfile".to_owned()),
             dockerfile_is_named: false,
             context: settings.context.clone(),
         };
@@ -164,10 +164,8 @@ impl Reader<'_> {
         build_args: BTreeMap<String, String>,
     ) -> Outcome<ImageInputs> {
         let path = self.dockerfile_path(&place);
-        let dockerfile = Arc::new(dockerfile::parse(
-            &path.display().to_string(),
-            &self.dockerfile_text(&place, &path)?,
-        )?);
+        let dockerfile =
+            Arc::new(dockerfile::parse(&self.shown(&path), &self.dockerfile_text(&place, &path)?)?);
         let context = self.context(&place, &path)?;
         Ok(ImageInputs { name: place.name, dockerfile, context, target, build_args })
     }
@@ -175,16 +173,18 @@ impl Reader<'_> {
     /// The project file, unless a Dockerfile was named or there is none.
     fn project_file(&self) -> Outcome<Option<(Project, PathBuf)>> {
         let path = self.settings.context.join(PROJECT_FILE);
-        if self.settings.dockerfile.is_some() || self.settings.door == Door::Executor {
+        let named = self.settings.dockerfile.is_some() || self.settings.inside.is_some();
+        if named || self.settings.door == Door::Executor {
             return Ok(None);
         }
         let text = match &self.committed {
             Some(committed) => committed_text(committed.whole.as_ref(), PROJECT_FILE, &path)?,
+            None if self.is_unpacked() => unpacked_text(&self.settings.context, PROJECT_FILE)?,
             None if path.exists() => Some(text(&path)?),
             None => None,
         };
         let Some(text) = text else { return Ok(None) };
-        let project = project::parse(&path.display().to_string(), &text)?;
+        let project = project::parse(&self.shown(&path), &text)?;
         Ok(Some((project, path)))
     }
 
@@ -198,15 +198,24 @@ impl Reader<'_> {
             Some(committed) if self.settings.dockerfile.is_none() => {
                 committed_text(committed.whole.as_ref(), &place.dockerfile, path)?
             }
+            None if self.is_unpacked() && self.settings.dockerfile.is_none() => {
+                unpacked_text(&self.settings.context, &place.dockerfile)?
+            }
             _ if path.is_file() => Some(text(path)?),
             _ => None,
         };
-        found.ok_or_else(|| no_dockerfile(self.settings, place, path))
+        found.ok_or_else(|| no_dockerfile(self.settings, place, &self.shown(path)))
     }
 
     /// The ignore rules of an image, and the file that they are from.
     fn ignore_rules(&self, place: &Place, path: &Path) -> Outcome<(IgnoreRules, Option<PathBuf>)> {
         let Some(committed) = &self.committed else {
+            if self.is_unpacked() {
+                self.confine(&place.context)?;
+                if self.settings.dockerfile.is_none() {
+                    self.confine(Path::new(&format!("{}.dockerignore", path.display())))?;
+                }
+            }
             return Ok(context::load_ignore_rules(&place.context, path)?);
         };
         let own = format!("{}.dockerignore", place.dockerfile);
@@ -214,16 +223,41 @@ impl Reader<'_> {
         if self.settings.dockerfile.is_none()
             && let Some(text) = committed_text(committed.whole.as_ref(), &own, &at)?
         {
-            return Ok((IgnoreRules::parse(&at.to_string_lossy(), text.as_bytes())?, Some(at)));
+            return Ok((IgnoreRules::parse(&self.shown(&at), text.as_bytes())?, Some(at)));
         }
         let whole = open_whole(&place.context, committed.repository.clone())?;
         let at = place.context.join(".dockerignore");
         match committed_text(whole.as_ref(), ".dockerignore", &at)? {
-            Some(text) => {
-                Ok((IgnoreRules::parse(&at.to_string_lossy(), text.as_bytes())?, Some(at)))
-            }
+            Some(text) => Ok((IgnoreRules::parse(&self.shown(&at), text.as_bytes())?, Some(at))),
             None => Ok((IgnoreRules::none(), None)),
         }
+    }
+
+    /// Whether the context was unpacked from an archive: a directory outside git, and nothing
+    /// that a link in it names counts unless it lies inside.
+    fn is_unpacked(&self) -> bool {
+        matches!(self.settings.origin, Origin::Archive { .. })
+    }
+
+    /// Refuses a path in an unpacked context that links lead out of it.
+    fn confine(&self, path: &Path) -> Outcome<()> {
+        let root = fs_err::canonicalize(&self.settings.context);
+        let inside = match (root, fs_err::canonicalize(path)) {
+            (Ok(root), Ok(real)) => real.starts_with(root),
+            // What is not there leads nowhere; whoever reads it says so.
+            _ => true,
+        };
+        let path = PathBuf::from(self.shown(path));
+        if inside { Ok(()) } else { Err(ContextError::Outside { path }.into()) }
+    }
+
+    /// What messages call a file: what came from elsewhere, by its path in the context.
+    fn shown(&self, path: &Path) -> String {
+        let inside = match self.settings.origin {
+            Origin::Directory => None,
+            _ => path.strip_prefix(&self.settings.context).ok(),
+        };
+        inside.unwrap_or(path).display().to_string()
     }
 
     /// What was noticed, with the build arguments that no image takes.
@@ -247,6 +281,7 @@ impl Reader<'_> {
         let options = ContextOptions {
             ignore,
             repository: match &self.committed {
+                None if self.is_unpacked() => RepositoryUse::Ignore,
                 None => RepositoryUse::Worktree,
                 Some(committed) => committed.repository.clone(),
             },
@@ -291,9 +326,21 @@ fn committed_text(
     }
 }
 
-fn no_dockerfile(settings: &BuildSettings, place: &Place, path: &Path) -> Failure {
-    let missing = anyhow::anyhow!("there is no Dockerfile {}", path.display());
+/// The text of a file of an unpacked context, if there is one; links may not lead out of it.
+fn unpacked_text(root: &Path, path: &str) -> Outcome<Option<String>> {
+    match context::read_file(root, path.as_bytes(), FILE_LIMIT) {
+        Ok(bytes) => utf8(Path::new(path), bytes).map(Some),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn no_dockerfile(settings: &BuildSettings, place: &Place, shown: &str) -> Failure {
+    let missing = anyhow::anyhow!("there is no Dockerfile {shown}");
     let failure = Failure::new(Kind::BuildFile, missing);
+    if settings.inside.is_some() && settings.door == Door::Build {
+        return failure.hint("-f names a file in the context, which comes from elsewhere");
+    }
     match (settings.door, &settings.dockerfile) {
         (Door::Executor, _) => {
             failure.hint("--dockerfile is looked for in the working directory and in the context")

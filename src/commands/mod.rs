@@ -3,7 +3,9 @@
 
 mod build;
 mod inputs;
+mod outside;
 mod places;
 mod program;
+mod stdin;
 
 pub use program::run;

@@ -6,6 +6,9 @@
 //! is what enters a stage's digest. Only what is selected is looked at, and of a commit's tree no
 //! more than the ids on the way to it. Building layers from a [`Listing`] is the business of `build`.
 //!
+//! Contexts that are elsewhere come here first: [`remote`] fetches a commit; an archive is unpacked
+//! by `build`, which knows tar.
+//!
 //! What a git context is beyond its tracked files: untracked and git-ignored ones (as in Docker; the
 //! ignore file is what leaves things out), the files of nested repositories and of checked-out
 //! submodules, but nothing named `.git` unless asked for, and no directory that holds no file.
@@ -32,6 +35,7 @@ mod listing;
 mod object_id;
 mod path;
 mod read;
+pub mod remote;
 mod select;
 mod source;
 mod source_pattern;

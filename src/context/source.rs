@@ -93,6 +93,8 @@ pub struct ContextOptions {
     pub git_directory: GitDirectory,
     /// What becomes of Git LFS pointers.
     pub lfs_pointers: LfsPointers,
+    /// Where big objects of git are put together; else where temporary files go.
+    pub scratch: Option<PathBuf>,
     /// Whose repositories are used.
     pub owners: Owners,
 }

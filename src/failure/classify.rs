@@ -1,8 +1,9 @@
 //! Which class of failure an error of the modules is, and what to do about it.
 
 use super::{Failure, Kind};
-use crate::build::{BuildError, WorkDirError};
+use crate::build::{BuildError, ContextArchiveError, WorkDirError};
 use crate::context::ContextError;
+use crate::context::remote::RemoteError;
 use crate::dockerfile::ParseError;
 use crate::ignore_rules::IgnoreError;
 use crate::plan::{PlanError, ResolveError};
@@ -37,6 +38,84 @@ impl From<ContextError> for Failure {
             ContextError::Ignore(error) => error.into(),
             other => Self::new(Kind::Context, other),
         }
+    }
+}
+
+impl From<ContextArchiveError> for Failure {
+    fn from(error: ContextArchiveError) -> Self {
+        match error {
+            ContextArchiveError::Entry { .. } if is_disk_full(&error) => {
+                Self::new(Kind::Unable, error).hint(MORE_ROOM)
+            }
+            ContextArchiveError::Interrupted => Self::new(Kind::Bug, error),
+            ContextArchiveError::Empty { .. } => Self::new(Kind::Context, error)
+                .hint("pipe a tar archive into it, as in: tar -c . | longshore build -"),
+            ContextArchiveError::Text { .. } => Self::new(Kind::Context, error).hint(
+                "give the directory and name the Dockerfile with -f, or pipe a tar archive that has it inside",
+            ),
+            ContextArchiveError::Truncated { .. } => {
+                Self::new(Kind::Context, error).hint("did the program that writes it fail?")
+            }
+            _ => Self::new(Kind::Context, error),
+        }
+    }
+}
+
+impl From<RemoteError> for Failure {
+    fn from(error: RemoteError) -> Self {
+        if is_disk_full(&error) {
+            return Self::new(Kind::Unable, error).hint(MORE_ROOM);
+        }
+        let (kind, hint) = remote(&error);
+        let failure = Self::new(kind, error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+fn remote(error: &RemoteError) -> (Kind, Option<&'static str>) {
+    match error {
+        RemoteError::Unauthorized { .. } => (
+            Kind::RegistryAuth,
+            Some(
+                "for https, GIT_TOKEN, or GIT_USERNAME and GIT_PASSWORD, give credentials; ssh has its own keys",
+            ),
+        ),
+        RemoteError::RepositoryNotFound { .. } => (
+            Kind::RegistryRefused,
+            Some(
+                "is the address right? Many servers hide a private repository from who gives no credentials",
+            ),
+        ),
+        RemoteError::RefNotFound { .. } => (
+            Kind::RegistryRefused,
+            Some("a commit is named by all its 40 digits, a branch or tag by its name"),
+        ),
+        RemoteError::CommitRefused { .. } => (
+            Kind::RegistryRefused,
+            Some(
+                "was it pushed? Else name a branch or tag that is at this commit, or let the server allow it (uploadpack.allowReachableSHA1InWant)",
+            ),
+        ),
+        RemoteError::NoCommit { .. }
+        | RemoteError::NoDirectory { .. }
+        | RemoteError::NotACommit { .. }
+        | RemoteError::Refused { .. } => (Kind::RegistryRefused, None),
+        RemoteError::Unreachable { .. } => (
+            Kind::RegistryUnreachable,
+            Some(
+                "is the address right, and the server up? --registry-certificate HOST=FILE trusts a private certificate authority; ssh needs the host in known_hosts",
+            ),
+        ),
+        RemoteError::Stalled { .. }
+        | RemoteError::Broken { .. }
+        | RemoteError::Garbage { .. }
+        | RemoteError::Unsound { .. } => (Kind::RegistryUnreachable, None),
+        RemoteError::Client { .. } => (Kind::Usage, None),
+        RemoteError::Ssh { .. } => (Kind::Unable, Some("is the program ssh installed?")),
+        RemoteError::Store { .. } => (Kind::Unable, None),
     }
 }
 

@@ -18,11 +18,11 @@ pub enum Kind {
     BuildFile,
     /// The context or its git repository cannot be read (exit 11).
     Context,
-    /// A registry refused the credentials, or wants some (exit 20).
+    /// A registry or git server refused the credentials, or wants some (exit 20).
     RegistryAuth,
-    /// A registry cannot be reached or does not answer as one (exit 21).
+    /// A registry or git server cannot be reached or does not answer as one (exit 21).
     RegistryUnreachable,
-    /// A registry refused, or does not have what was asked for (exit 22).
+    /// A registry or git server refused, or does not have what was asked for (exit 22).
     RegistryRefused,
     /// A RUN step failed with this code (exit 30; the executor exits with the code itself).
     Run(i32),

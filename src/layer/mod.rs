@@ -27,8 +27,9 @@ pub use compress::{
 };
 pub use error::LayerError;
 pub use index::{
-    AccountsFile, Found, INDEX_LIMIT, IndexEntry, IndexError, IndexKind, IndexSink, LayerIndex,
-    LoopError, MergedIndex,
+    ARTIFACT_MANIFEST, AccountsFile, ArtifactBlob, ArtifactError, EMPTY_CONFIG, Found, INDEX_LIMIT,
+    IndexArtifact, IndexEntry, IndexError, IndexKind, IndexSink, IndexTee, LayerIndex, LoopError,
+    MergedIndex, STORED_LIMIT, index_tag, read_artifact,
 };
 pub use path::{PathProblem, clean_path, path_order};
 pub use tar::{ArchiveError, ArchiveProblem, Names, TarStats, TarWriter, WriteError, read_tar};

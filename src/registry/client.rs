@@ -16,8 +16,8 @@ use super::tls::Clients;
 use super::transport::{Call, Place, Wire};
 use super::upload::Content;
 use super::{
-    Arrival, BlobFile, ManifestHead, Pushed, RawManifest, RegistryError, RegistryOptions, Resolved,
-    ResolvedHead, download, manifests, resolve, upload,
+    Arrival, BlobFile, BlobWriter, ManifestHead, Pushed, RawManifest, RegistryError,
+    RegistryOptions, Resolved, ResolvedHead, download, manifests, pipe, resolve, upload,
 };
 use crate::hashing;
 use crate::model::{Digest, Reference, Repository};
@@ -148,6 +148,22 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let place = self.place(repository, Side::Pull).await?;
         download::to_file(self.wire(), &place, blob, (to, arrival)).await
+    }
+
+    /// Streams a blob into a pipe, verifying size and digest on the way, and going on where it
+    /// stopped after a broken connection. The pipe's end comes only after the digest was right.
+    ///
+    /// # Errors
+    /// When the blob is not there, is another one or cannot be got, or nobody reads any more.
+    pub async fn pipe_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        size: u64,
+        into: BlobWriter,
+    ) -> Result<(), RegistryError> {
+        let place = self.place(repository, Side::Pull).await?;
+        pipe::pour(self.wire(), &place, (digest, size), into).await
     }
 
     /// Gets a blob of at most `limit` bytes, verified; for configs.

@@ -155,7 +155,7 @@ async fn read_once(
     answer::body(call.place, &mut response, limit, &what).await
 }
 
-async fn failure(place: &Place, digest: &Digest, response: Response) -> RegistryError {
+pub(super) async fn failure(place: &Place, digest: &Digest, response: Response) -> RegistryError {
     if response.status() == StatusCode::NOT_FOUND {
         let repository = place.repository.clone();
         return RegistryError::BlobNotFound { repository, digest: *digest };
@@ -163,17 +163,21 @@ async fn failure(place: &Place, digest: &Digest, response: Response) -> Registry
     answer::refuse(place, response).await
 }
 
-fn wrong_size(place: &Place, digest: &Digest, (expected, actual): (u64, u64)) -> RegistryError {
+pub(super) fn wrong_size(
+    place: &Place,
+    digest: &Digest,
+    (expected, actual): (u64, u64),
+) -> RegistryError {
     let what = named(&place.repository, digest);
     RegistryError::SizeMismatch { what, expected, actual }
 }
 
-fn named(repository: &Repository, digest: &Digest) -> String {
+pub(super) fn named(repository: &Repository, digest: &Digest) -> String {
     format!("blob {digest} of {repository}")
 }
 
 /// Whether a partial answer starts where we stopped: `bytes START-END/SIZE`.
-fn continues_at(response: &Response, written: u64) -> bool {
+pub(super) fn continues_at(response: &Response, written: u64) -> bool {
     response
         .headers()
         .get(CONTENT_RANGE)

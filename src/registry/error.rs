@@ -165,6 +165,9 @@ pub enum RegistryError {
         /// How many bytes are taken.
         limit: u64,
     },
+    /// Whoever read a blob stopped before its end.
+    #[error("a blob is not read any more")]
+    Abandoned,
     /// A local file cannot be read or written.
     #[error("{}: file cannot be read or written", path.display())]
     Io {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    BuildSettings, Door, Environment, ResultFiles, StorageChoice, Target, epoch, pair, platform,
-    registry, runtime,
+    BuildSettings, Door, Environment, Origin, ResultFiles, StorageChoice, Target, epoch, origin,
+    pair, platform, registry, runtime,
 };
 use crate::cli::{BuildArgs, LogArgs, LogFormat};
 use crate::context::{GitDirectory, Owners};
@@ -27,12 +27,20 @@ impl BuildSettings {
         };
         let project = args.project.as_deref().map(str::parse).transpose();
         let revision = revision(&args)?;
+        let (origin, context) = origin::of_build(&args.context, environment)?;
+        check_origin(&args, &origin)?;
         let work_dir = args.work_dir.or_else(|| environment.path("LONGSHORE_WORK_DIR"));
+        let (dockerfile, inside) = match (&origin, args.file) {
+            (Origin::Directory, file) => (file, None),
+            (_, file) => (None, file.as_deref().map(origin::inside).transpose()?),
+        };
         Ok(Self {
             door: Door::Build,
             voice: voice(&args.log),
-            context: args.context,
-            dockerfile: args.file,
+            origin,
+            context,
+            dockerfile,
+            inside,
             images: args.image,
             target: args.target,
             epoch: epoch(&build_args, environment)?,
@@ -61,6 +69,33 @@ impl BuildSettings {
             registry: registry::of_build(&args.registry, environment)?,
             warnings: Vec::new(),
         })
+    }
+}
+
+/// What is said of a worktree or its repository has to be about one.
+fn check_origin(args: &BuildArgs, origin: &Origin) -> Result<(), Failure> {
+    let (what, flags) = match origin {
+        Origin::Directory => return Ok(()),
+        Origin::Archive { .. } => (
+            "a tar archive, which has no commit",
+            [
+                ("--commit", args.commit.is_some()),
+                ("--no-worktree", args.no_worktree),
+                ("--keep-git-dir", false),
+            ],
+        ),
+        Origin::Remote(_) => (
+            "a commit that is fetched: #REF behind the address names it, and it has no .git",
+            [
+                ("--commit", args.commit.is_some()),
+                ("--no-worktree", false),
+                ("--keep-git-dir", args.keep_git_dir),
+            ],
+        ),
+    };
+    match flags.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((flag, _)) => Err(Failure::usage(format!("{flag} cannot be used with {what}"))),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::context::remote::Credentials;
+
 /// The environment of the process at its start.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
@@ -51,6 +53,20 @@ impl Environment {
         let containers = self.path("XDG_RUNTIME_DIR").map(|run| run.join("containers/auth.json"));
         let docker = docker.map(|directory| directory.join("config.json"));
         self.path("REGISTRY_AUTH_FILE").into_iter().chain(docker).chain(containers).collect()
+    }
+}
+
+impl Environment {
+    /// Credentials for git servers, as kaniko reads them: a token stands in for the user's name.
+    pub(super) fn git_credentials(&self) -> Option<Credentials> {
+        let given = |name| self.get(name).filter(|value| !value.is_empty());
+        let password = given("GIT_PASSWORD").unwrap_or_default();
+        match (given("GIT_TOKEN"), given("GIT_USERNAME")) {
+            (Some(token), _) => Some(Credentials::new(token, password, "GIT_TOKEN")),
+            (None, Some(user)) => Some(Credentials::new(user, password, "GIT_USERNAME")),
+            (None, None) if password.is_empty() => None,
+            (None, None) => Some(Credentials::new("", password, "GIT_PASSWORD")),
+        }
     }
 }
 

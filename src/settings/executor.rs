@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{
-    BuildSettings, Door, Environment, ResultFiles, StorageChoice, Target, epoch, pair, platform,
-    registry, runtime,
+    BuildSettings, Door, Environment, Origin, ResultFiles, StorageChoice, Target, epoch, origin,
+    pair, platform, registry, runtime,
 };
 use crate::cli::ExecutorArgs;
 use crate::context::{GitDirectory, Owners};
@@ -26,10 +26,10 @@ impl BuildSettings {
         environment: &Environment,
         exists: impl Fn(&Path) -> bool,
     ) -> Result<Self, Failure> {
-        let context = context(&args.context, args.context_sub_path.as_deref())?;
+        let (origin, context) = origin::of_executor(&args, environment)?;
         let build_args = build_args(&args.build_arg, environment);
         let targets = targets(&args, environment)?;
-        let dockerfile = dockerfile(&args.dockerfile, &context, exists);
+        let (dockerfile, inside) = dockerfile(&args.dockerfile, &origin, &context, exists)?;
         let storage = storage(&args, &targets)?;
         let work_dir = args.work_dir.clone().or_else(|| environment.path("LONGSHORE_WORK_DIR"));
         let warnings = args.accepted.given();
@@ -37,8 +37,10 @@ impl BuildSettings {
         Ok(Self {
             door: Door::Executor,
             voice: voice(&args.verbosity, &args.log_format)?,
-            dockerfile: Some(dockerfile),
+            origin,
             context,
+            dockerfile,
+            inside,
             images: Vec::new(),
             epoch: epoch(&build_args, environment)?,
             build_args,
@@ -75,22 +77,19 @@ fn work_dirs(environment: &Environment) -> Vec<PathBuf> {
     own.into_iter().chain(environment.work_dirs()).collect()
 }
 
-fn context(text: &str, below: Option<&Path>) -> Result<PathBuf, Failure> {
-    let path = match text.split_once("://") {
-        None => text,
-        Some(("dir", path)) => path,
-        Some((scheme, _)) => {
-            let message = format!("a context from {scheme}:// is not supported yet");
-            return Err(Failure::usage(message)
-                .hint("check the files out first and give the directory with dir://"));
-        }
-    };
-    Ok(below.map_or_else(|| PathBuf::from(path), |below| Path::new(path).join(below)))
-}
-
-/// Relative to the working directory, else to the context.
-fn dockerfile(path: &Path, context: &Path, exists: impl Fn(&Path) -> bool) -> PathBuf {
-    if path.is_absolute() || exists(path) { path.to_owned() } else { context.join(path) }
+/// Relative to the working directory, else to the context: there it is a path on disk, or one in
+/// what the context will be.
+fn dockerfile(
+    path: &Path,
+    origin: &Origin,
+    context: &Path,
+    exists: impl Fn(&Path) -> bool,
+) -> Result<(Option<PathBuf>, Option<String>), Failure> {
+    match origin {
+        _ if path.is_absolute() || exists(path) => Ok((Some(path.to_owned()), None)),
+        Origin::Directory => Ok((Some(context.join(path)), None)),
+        _ => Ok((None, Some(origin::inside(path)?))),
+    }
 }
 
 /// As kaniko: a name without a value takes the environment's, and is empty if there is none.
@@ -234,7 +233,7 @@ mod tests {
         for (line, part) in [
             ("", "at least one --destination"),
             ("--no-push --cache true", "unexpected argument 'true'"),
-            ("--no-push --context git://example/repo", "git:// is not supported yet"),
+            ("--no-push --context s3://example/a.tar.gz", "s3:// is not supported yet"),
             ("--no-push --cache", "needs a --cache-repo"),
             ("--no-push --insecure-push", "unexpected argument '--insecure-push'"),
             ("--no-push --label x", "is not NAME=VALUE"),

@@ -85,6 +85,15 @@ impl Run {
         self
     }
 
+    /// Gives it a file as its standard input; a named pipe is one that never ends.
+    pub(crate) fn input(mut self, file: impl AsRef<Path>) -> Self {
+        // Who can write to a pipe does not wait for a writer.
+        let file = fs_err::OpenOptions::new().read(true).write(true).open(file.as_ref());
+        let file = file.expect("a file to read");
+        self.command.stdin(Stdio::from(file.into_parts().0));
+        self
+    }
+
     /// Runs it to its end.
     pub(crate) fn outcome(mut self) -> Outcome {
         let line = self.words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>();

@@ -219,7 +219,7 @@ fn settings(directory: &Path, access: Access) -> String {
             format!("auth: {{htpasswd: {{realm: registry, path: {root}/htpasswd}}}}\n")
         }
         Access::Tls => {
-            write_certificates(directory);
+            certificates(directory);
             format!("  tls: {{certificate: {root}/server.pem, key: {root}/server-key.pem}}\n")
         }
     };
@@ -231,9 +231,9 @@ fn settings(directory: &Path, access: Access) -> String {
     )
 }
 
-/// Makes an authority and a certificate for the loopback address. The files of the server end in
+/// Makes an authority (`ca.crt`) and a certificate for the loopback address. The files of the server end in
 /// `.pem`, because skopeo takes every `.crt` of a directory for an authority.
-fn write_certificates(directory: &Path) {
+pub(crate) fn certificates(directory: &Path) {
     let openssl = |words: &[&str]| {
         Run::new("openssl").args(words).within(directory).succeed();
     };

@@ -4,6 +4,7 @@ mod adding;
 mod copying;
 mod delivering;
 mod failing;
+mod indexing;
 mod publishing;
 
 use std::path::Path;

@@ -1,14 +1,15 @@
 //! Contexts in git repositories; the only place that knows libgit2.
 //!
-//! libgit2 serves as a reader of objects and of the index, and checks the id of each object that it
-//! reads. References are read here ([`refs`]) and configuration is not read at all, except for
+//! libgit2 serves as a reader of commits and trees, and checks the id of each object that it reads.
+//! Blobs ([`objects`]), the [`index`] and references ([`refs`]) are read here, and configuration is not read at all, except for
 //! `core.fileMode` in the repository's own file: so nothing that a repository names is included or
 //! executed, and a checkout that belongs to another user is read like any other.
 //!
-//! Limits: SHA-256 and reftable repositories are refused with the reason. Objects come through
-//! libgit2 as a whole, so a commit's tree should not hold huge files (work trees are streamed). A
-//! sparse index is not read, which costs hashing all files. `core.worktree` is not obeyed.
+//! Limits: SHA-256 and reftable repositories are refused with the reason. A sparse
+//! or split index is not read, which costs hashing all files. `core.worktree` is not obeyed.
 
+mod index;
+mod objects;
 mod refs;
 mod repository;
 mod revision;
@@ -43,6 +44,7 @@ pub(super) fn open(
     if options.owners == Owners::Own {
         repository.layout.check_owner()?;
     }
+    let repository = repository.with_scratch(options.scratch.clone())?;
     Ok(Some(match revision {
         None => Box::new(worktree::WorktreeContext::open(root, repository, options)?),
         Some(revision) => Box::new(revision::RevisionContext::open(repository, revision, options)?),

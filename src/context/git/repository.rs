@@ -2,12 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::io::Read as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use git2::{ObjectType, Oid};
+use git2::Oid;
 
+use super::objects::{ObjectError, ObjectKind, ObjectReader, Store};
 use super::refs::Layout;
 use super::revparse::{self, Walk};
 use crate::context::identity::{
@@ -18,11 +20,15 @@ use crate::context::{Commit, ContextError, ObjectId};
 
 /// How much of a `.git` file or the config is read.
 const SMALL_FILE: u64 = 1 << 20;
+/// The longest blob that is held as a whole.
+const WHOLE_LIMIT: u64 = 8 << 20;
 
 /// A repository around a context.
 pub(super) struct Repository {
     /// libgit2's handle may move between threads but not be shared.
     handle: Mutex<git2::Repository>,
+    /// All objects, of which blobs are read here.
+    pub(super) objects: Arc<Store>,
     pub(super) layout: Layout,
     /// Where the context lies in the tree; empty at its root.
     pub(super) prefix: Vec<u8>,
@@ -58,15 +64,26 @@ impl Repository {
     fn open(directory: PathBuf, prefix: Vec<u8>) -> Result<Self, ContextError> {
         let layout = Layout::of(directory)?;
         let fail = |error| failure(&layout.directory, "its objects cannot be opened", error);
+        // Its cache of objects may grow to 256 MiB. The windows that it maps of packs cannot be limited
+        // without unsafe code, so that it serves commits and trees only, which are small.
+        git2::opts::enable_caching(false);
         let odb = git2::Odb::new().map_err(fail)?;
-        for place in layout.objects()? {
+        let directories = layout.objects()?;
+        for place in &directories {
             let place = place.to_str().ok_or_else(|| {
                 layout.refuse(format!("the path {} is not UTF-8", place.display()))
             })?;
             odb.add_disk_alternate(place).map_err(fail)?;
         }
         let handle = git2::Repository::from_odb(odb).map_err(fail)?;
-        Ok(Self { handle: Mutex::new(handle), layout, prefix })
+        let objects = Arc::new(Store::new(directories, None));
+        Ok(Self { handle: Mutex::new(handle), objects, layout, prefix })
+    }
+
+    /// Has big objects put together in `scratch`.
+    pub(super) fn with_scratch(mut self, scratch: Option<PathBuf>) -> Result<Self, ContextError> {
+        self.objects = Arc::new(Store::new(self.layout.objects()?, scratch));
+        Ok(self)
     }
 
     fn handle(&self) -> MutexGuard<'_, git2::Repository> {
@@ -179,7 +196,10 @@ impl Repository {
     /// What a tree holds, in git's order, its modes reduced to those that git writes today.
     pub(super) fn rows(&self, tree: ObjectId) -> Result<Vec<TreeRow>, ContextError> {
         let handle = self.handle();
-        let tree = handle.find_tree(oid(tree)).map_err(|error| self.missing(tree, error))?;
+        let tree = handle.find_tree(oid(tree)).map_err(|error| match self.objects.size(tree) {
+            Err(error) => self.unreadable(error),
+            Ok(_) => self.failure(format!("tree {tree} cannot be read"), error),
+        })?;
         let row = |entry: git2::TreeEntry<'_>| TreeRow {
             name: entry.name_bytes().to_vec(),
             mode: match entry.filemode() {
@@ -213,43 +233,58 @@ impl Repository {
 
     /// The size of a blob, from its header.
     pub(super) fn blob_size(&self, object: ObjectId) -> Result<u64, ContextError> {
-        let handle = self.handle();
-        let odb = handle.odb().map_err(|error| self.missing(object, error))?;
-        let (size, _) =
-            odb.read_header(oid(object)).map_err(|error| self.missing(object, error))?;
-        Ok(size as u64)
-    }
-
-    /// Tells for each blob whether it is here and has the size (its low 32 bits) that comes with it.
-    pub(super) fn have_sizes(&self, blobs: impl Iterator<Item = (ObjectId, u32)>) -> Vec<bool> {
-        let handle = self.handle();
-        let Ok(odb) = handle.odb() else {
-            return blobs.map(|_| false).collect();
-        };
-        blobs
-            .map(|(object, expected)| {
-                odb.read_header(oid(object))
-                    .is_ok_and(|(size, _)| size as u64 & 0xFFFF_FFFF == u64::from(expected))
-            })
-            .collect()
-    }
-
-    /// The content of a blob.
-    pub(super) fn blob(&self, object: ObjectId) -> Result<Vec<u8>, ContextError> {
-        let handle = self.handle();
-        let odb = handle.odb().map_err(|error| self.missing(object, error))?;
-        let found = odb.read(oid(object)).map_err(|error| self.missing(object, error))?;
-        match found.kind() {
-            ObjectType::Blob => Ok(found.data().to_vec()),
-            _ => Err(self.missing(object, git2::Error::from_str("the object is not a blob"))),
+        match self.objects.header(object) {
+            Ok((ObjectKind::Blob, size)) => Ok(size),
+            Ok((kind, _)) => Err(self.unreadable(ObjectError::NotABlob { id: object, kind })),
+            Err(error) => Err(self.unreadable(error)),
         }
     }
 
-    fn missing(&self, object: ObjectId, error: git2::Error) -> ContextError {
-        self.failure(
-            format!("object {object} cannot be read (a partial clone fetches it only on demand)"),
-            error,
-        )
+    /// Opens a blob that has `size` bytes; its end comes only when its id is what it should be.
+    pub(super) fn open_blob(
+        &self,
+        object: ObjectId,
+        size: u64,
+    ) -> Result<ObjectReader, ContextError> {
+        let reader = self.objects.open(object).map_err(|error| self.unreadable(error))?;
+        if reader.kind != ObjectKind::Blob {
+            let kind = reader.kind;
+            return Err(self.unreadable(ObjectError::NotABlob { id: object, kind }));
+        }
+        match reader.size == size {
+            true => Ok(reader),
+            false => Err(self.layout.refuse(format!(
+                "object {object} has {} bytes instead of the {size} it had before",
+                reader.size
+            ))),
+        }
+    }
+
+    /// The content of a small blob.
+    pub(super) fn blob(&self, object: ObjectId) -> Result<Vec<u8>, ContextError> {
+        let size = self.blob_size(object)?;
+        if size > WHOLE_LIMIT {
+            let reason = format!("object {object} is too large ({size} bytes) for what it is");
+            return Err(self.layout.refuse(reason));
+        }
+        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        let mut reader = self.open_blob(object, size)?;
+        match reader.read_to_end(&mut content) {
+            Ok(_) => Ok(content),
+            Err(error) => Err(match error.downcast::<ObjectError>() {
+                Ok(error) => self.unreadable(error),
+                Err(error) => ContextError::read(&self.layout.common, error),
+            }),
+        }
+    }
+
+    fn unreadable(&self, error: ObjectError) -> ContextError {
+        let reason = error.to_string();
+        let source = match error {
+            ObjectError::Unreadable { source, .. } => Some(source.into()),
+            _ => None,
+        };
+        ContextError::Repository { path: self.layout.directory.clone(), reason, source }
     }
 }
 

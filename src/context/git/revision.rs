@@ -4,7 +4,7 @@
 //! elsewhere the id that git recorded for a tree says everything.
 
 use std::collections::VecDeque;
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::path::PathBuf;
 
 use super::repository::Repository;
@@ -243,7 +243,7 @@ impl ContextSource for RevisionContext {
     }
 
     fn open(&self, entry: &ContextEntry) -> Result<Box<dyn Read + Send>, ContextError> {
-        let content = Box::new(Cursor::new(self.repository.blob(entry.object)?));
+        let content = Box::new(self.repository.open_blob(entry.object, entry.size)?);
         match self.options.lfs_pointers {
             LfsPointers::Refuse => refuse_lfs_pointer(entry, content),
             LfsPointers::Keep => Ok(content),

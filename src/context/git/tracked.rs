@@ -1,53 +1,46 @@
 //! What git knows about the files of a work tree, from its index.
 //!
-//! The index (git's "gitformat-index") keeps the stat data that each file had when git last knew
-//! its content. A file whose data is still the same has the recorded id, unless it was written so
-//! late that the index could not notice a later write ("racy git" in git's documentation).
-//! Owner, group and device are not compared: they change when a volume moves between pods.
-//! Zeros are fields that the writer of the index did not know.
+//! The index keeps the stat data that each file had when git last knew its content. A file whose
+//! data is still the same has the recorded id, unless it was written so late that the index could
+//! not notice a later write ("racy git" in git's documentation). Owner, group and device are not
+//! compared: they change when a volume moves between pods. Zeros are fields that the writer of the
+//! index did not know.
+//!
+//! What counts is the file on disk, as in Docker, and the recorded id is the blob's: they differ
+//! where a filter (Git LFS among them) or a conversion of line ends came between. Those files have
+//! another size than their blobs. Whether one could exist cannot be told from the repository, since
+//! the settings and attributes of whoever made the checkout are on another machine, and a sample of
+//! files would miss single ones; so the size of the blob is looked at for every file that is
+//! otherwise clean, but only when the file is asked for, by the thread that asks: it takes one or
+//! two reads of a pack index and one of a pack. A conversion that keeps the size (`ident` keywords
+//! swapped for as many bytes, one encoding for another) is not noticed here but only when the file
+//! is read and its id compared.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
 
-use super::repository::{Repository, object_id};
-use crate::context::identity::{EXECUTABLE_MODE, SUBMODULE_MODE};
-use crate::context::path::is_below;
+use super::index::{self, Files, Stat, State};
+use super::objects::Store;
+use super::repository::Repository;
+use crate::context::identity::{EXECUTABLE_MODE, SUBMODULE_MODE, TreeRow};
 use crate::context::walk::Tracking;
 use crate::context::{Commit, ContextError, ObjectId};
-
-/// Bits of an index entry's flags.
-const STAGE_MASK: u16 = 0x3000;
-const INTENT_TO_ADD: u16 = 1 << 13;
 
 /// The tracked files of a context.
 #[derive(Debug)]
 pub(super) struct Tracked {
-    /// Sorted by the bytes of the path.
-    files: Vec<TrackedFile>,
+    files: Files,
+    /// In the order of their paths.
     submodules: Vec<(Vec<u8>, ObjectId)>,
     trusts_file_mode: bool,
     /// When the index was written.
     written: Time,
-}
-
-#[derive(Debug)]
-struct TrackedFile {
-    path: Vec<u8>,
-    executable: bool,
-    object: ObjectId,
-    stat: Option<Stat>,
+    objects: Arc<Store>,
 }
 
 /// Seconds and nanoseconds; nought nanoseconds may mean that they are not known.
 type Time = (i64, u32);
-
-#[derive(Clone, Copy, Debug)]
-struct Stat {
-    size: u32,
-    modified: Time,
-    changed: Time,
-    inode: u32,
-}
 
 impl Tracked {
     /// Reads the index; where there is none, or it cannot be read, what is tracked is what HEAD has.
@@ -55,61 +48,25 @@ impl Tracked {
         repository: &Repository,
         head: Option<&Commit>,
     ) -> Result<Self, ContextError> {
-        let place = repository.layout.directory.join("index");
         let mut tracked = Self {
-            files: Vec::new(),
+            files: Files::default(),
             submodules: Vec::new(),
             trusts_file_mode: repository.layout.trusts_file_mode()?,
             written: (0, 0),
+            objects: Arc::clone(&repository.objects),
         };
-        match fs_err::metadata(&place) {
-            Ok(metadata) => tracked.written = modification(&metadata),
-            Err(error) => {
-                tracing::debug!(%error, "no index");
-                tracked.add_head(repository, head)?;
-                return Ok(tracked);
-            }
-        }
-        match git2::Index::open(&place) {
+        let place = repository.layout.directory.join("index");
+        match index::read(&place, &repository.prefix) {
             Ok(index) => {
-                tracked.add_index(&index, &repository.prefix);
-                tracked.doubt_converted(repository);
+                tracked.written = modification(&index.metadata);
+                (tracked.files, tracked.submodules) = (index.files, index.submodules);
             }
             Err(error) => {
-                tracing::debug!(%error, "the index cannot be read; all files are hashed");
+                tracing::debug!(%error, "the index is not used; all files are hashed");
                 tracked.add_head(repository, head)?;
             }
         }
         Ok(tracked)
-    }
-
-    fn add_index(&mut self, index: &git2::Index, prefix: &[u8]) {
-        for entry in index.iter() {
-            let Some(path) = below_prefix(&entry.path, prefix) else {
-                continue;
-            };
-            let object = object_id(entry.id);
-            if entry.mode == 0o160_000 {
-                self.submodules.push((path.to_vec(), object));
-                continue;
-            }
-            let usable = entry.mode & 0o170_000 == 0o100_000
-                && entry.flags & STAGE_MASK == 0
-                && entry.flags_extended & INTENT_TO_ADD == 0;
-            let stat = Stat {
-                size: entry.file_size,
-                modified: (entry.mtime.seconds().into(), entry.mtime.nanoseconds()),
-                changed: (entry.ctime.seconds().into(), entry.ctime.nanoseconds()),
-                inode: entry.ino,
-            };
-            self.files.push(TrackedFile {
-                path: path.to_vec(),
-                executable: entry.mode & 0o100 != 0,
-                object,
-                stat: usable.then_some(stat),
-            });
-        }
-        self.files.sort_by(|a, b| a.path.cmp(&b.path));
     }
 
     fn add_head(
@@ -120,58 +77,61 @@ impl Tracked {
         let Some(head) = head else {
             return Ok(());
         };
-        for (path, row) in repository.files(&head.id)? {
-            match row.mode {
-                SUBMODULE_MODE => self.submodules.push((path, row.object)),
-                mode => self.files.push(TrackedFile {
-                    path,
-                    executable: mode == EXECUTABLE_MODE,
-                    object: row.object,
-                    stat: None,
-                }),
+        let mut files = repository.files(&head.id)?;
+        files.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        for (path, TreeRow { mode, object, .. }) in files {
+            match mode {
+                SUBMODULE_MODE => self.submodules.push((path, object)),
+                mode => {
+                    let executable = mode == EXECUTABLE_MODE;
+                    self.files.push(&path, State { object, executable, stat: None });
+                }
             }
         }
-        self.files.sort_by(|a, b| a.path.cmp(&b.path));
+        self.files.finish();
         Ok(())
-    }
-
-    /// Forgets the ids of files that a filter or line ends conversion changed at checkout: the index
-    /// has the size of the file, the repository that of the blob. (This is also how a file that Git
-    /// LFS put there is told from its pointer.) What counts is the file, as in Docker.
-    fn doubt_converted(&mut self, repository: &Repository) {
-        let known = self.files.iter().filter_map(|file| Some((file.object, file.stat?.size)));
-        let mut same = repository.have_sizes(known).into_iter();
-        for file in self.files.iter_mut().filter(|file| file.stat.is_some()) {
-            if !same.next().unwrap_or(false) {
-                file.stat = None;
-            }
-        }
     }
 
     /// What git knows about a path of the context that has this stat data.
     pub(super) fn track(&self, path: &[u8], metadata: &Metadata) -> Tracking {
         let executable = metadata.mode() & 0o100 != 0;
         let mode = |executable| if executable { 0o755 } else { 0o644 };
-        if let Some((submodule, commit)) =
-            self.submodules.iter().find(|(root, _)| root == path || is_below(path, root))
-        {
-            return match submodule == path {
-                true => Tracking::Submodule { commit: *commit },
-                false => Tracking::Modified { mode: mode(executable) },
-            };
+        match self.submodule(path) {
+            Some((root, commit)) if root == path => return Tracking::Submodule { commit },
+            Some(_) => return Tracking::Modified { mode: mode(executable) },
+            None => {}
         }
-        let Ok(at) = self.files.binary_search_by(|file| file.path.as_slice().cmp(path)) else {
+        let Some(State { object, executable: recorded, stat }) = self.files.get(path) else {
             return Tracking::Untracked;
         };
-        let file = &self.files[at];
-        let executable = if self.trusts_file_mode { executable } else { file.executable };
-        let mode = mode(executable);
-        match file.stat {
-            Some(stat) if stat.is_of(metadata) && !self.is_racy(metadata) => {
-                Tracking::Clean { object: file.object, mode }
+        let mode = mode(if self.trusts_file_mode { executable } else { recorded });
+        match stat {
+            Some(stat)
+                if is_of(stat, metadata)
+                    && !self.is_racy(metadata)
+                    && self.has_size(object, metadata) =>
+            {
+                Tracking::Clean { object, mode }
             }
             _ => Tracking::Modified { mode },
         }
+    }
+
+    /// The submodule that is at `path` or that holds it.
+    fn submodule(&self, path: &[u8]) -> Option<(&[u8], ObjectId)> {
+        if self.submodules.is_empty() {
+            return None;
+        }
+        let ends = (0..path.len()).filter(|&at| path[at] == b'/').chain([path.len()]);
+        ends.into_iter().find_map(|end| {
+            let found = self.submodules.binary_search_by(|(root, _)| root[..].cmp(&path[..end]));
+            found.ok().map(|at| (self.submodules[at].0.as_slice(), self.submodules[at].1))
+        })
+    }
+
+    /// Whether the blob is here and as long as the file; see the module's text.
+    fn has_size(&self, object: ObjectId, metadata: &Metadata) -> bool {
+        self.objects.size(object).is_ok_and(|size| size == metadata.len())
     }
 
     /// Whether the file may have been written again after the index without a trace in its times.
@@ -184,14 +144,13 @@ impl Tracked {
     }
 }
 
-impl Stat {
-    fn is_of(&self, metadata: &Metadata) -> bool {
-        let changed = (metadata.ctime(), nanoseconds(metadata.ctime_nsec()));
-        u64::from(self.size) == metadata.len() & 0xFFFF_FFFF
-            && same_time(self.modified, modification(metadata))
-            && (self.changed == (0, 0) || same_time(self.changed, changed))
-            && (self.inode == 0 || u64::from(self.inode) == metadata.ino() & 0xFFFF_FFFF)
-    }
+/// Whether the stat data is that of the file as it is now.
+fn is_of(stat: Stat, metadata: &Metadata) -> bool {
+    let changed = (metadata.ctime(), nanoseconds(metadata.ctime_nsec()));
+    u64::from(stat.size) == metadata.len() & 0xFFFF_FFFF
+        && same_time(stat.modified, modification(metadata))
+        && (stat.changed == (0, 0) || same_time(stat.changed, changed))
+        && (stat.inode == 0 || u64::from(stat.inode) == metadata.ino() & 0xFFFF_FFFF)
 }
 
 fn modification(metadata: &Metadata) -> Time {
@@ -203,14 +162,6 @@ fn nanoseconds(value: i64) -> u32 {
 }
 
 /// Compares a time of the index, which has 32 bits of seconds, with one of the file system.
-fn same_time(recorded: Time, actual: Time) -> bool {
-    let low = |seconds: i64| seconds & 0xFFFF_FFFF;
-    low(recorded.0) == low(actual.0) && (recorded.1 == 0 || recorded.1 == actual.1)
-}
-
-fn below_prefix<'a>(path: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
-    match prefix {
-        b"" => Some(path),
-        _ => path.strip_prefix(prefix)?.strip_prefix(b"/"),
-    }
+fn same_time(recorded: index::Time, actual: Time) -> bool {
+    i64::from(recorded.0) == actual.0 & 0xFFFF_FFFF && (recorded.1 == 0 || recorded.1 == actual.1)
 }

@@ -4,7 +4,7 @@
 //! "longshore layer index 1\n"
 //! diff id                         32 bytes
 //! entries                         count, then each: path kind mode uid gid, and for the kind
-//!                                 0 directory: -   1 file: size   2 symlink: target
+//!                                 0 directory: -   1 file: -   2 symlink: target
 //!                                 3 hard link: target   4 other: -
 //! whiteouts, opaque               each: count, then paths
 //! etc/passwd, etc/group           each: 0, or 1 and the bytes
@@ -13,11 +13,13 @@
 //! Numbers are LEB128; bytes come after their length; a path is the number of bytes it shares with
 //! the path before it in its list, and the bytes of the rest. Lists are sorted bytewise.
 //!
-//! Reading is strict and bounded: lists that are not sorted, paths that are not clean, bytes left
-//! over, and more than [`INDEX_LIMIT`] bytes are refused.
+//! Reading is strict and bounded: lists that are not sorted, paths that are not clean, what no layer
+//! can have, bytes left over, more than [`INDEX_LIMIT`] bytes, and frames that need a larger window
+//! than [`WINDOW_LOG`] are refused. So an index that was read obeys the same rules as one that was
+//! made of a layer, whoever wrote it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::io::{self, Read};
 
 use thiserror::Error;
 
@@ -25,8 +27,14 @@ use super::layer_index::{ACCOUNTS_LIMIT, IndexEntry, IndexKind, LayerIndex};
 use crate::layer::path::{PATH_LIMIT, is_clean};
 use crate::model::{DiffId, Digest};
 
-/// The most that is taken, in bytes before compression: some five million entries.
+/// The most that is taken, in bytes before compression: some five million paths.
 pub const INDEX_LIMIT: u64 = 128 << 20;
+
+/// The largest window that is given to the decompressor, as a power of two: 8 MiB. The level that is
+/// written with needs 2 MiB.
+const WINDOW_LOG: u32 = 23;
+
+const MODE_BITS: u32 = 0o7777;
 
 const MAGIC: &[u8] = b"longshore layer index 1\n";
 
@@ -38,7 +46,7 @@ const LEVEL: i32 = 3;
 pub enum IndexError {
     /// It is not a zstd frame, or too large.
     #[error("a layer index cannot be decompressed")]
-    Compression(#[source] std::io::Error),
+    Compression(#[source] io::Error),
     /// It does not begin as version 1 does.
     #[error("not a layer index of version 1")]
     Version,
@@ -61,10 +69,7 @@ impl LayerIndex {
     /// # Errors
     /// When the bytes are no such index, or that of another layer.
     pub fn from_bytes(bytes: &[u8], diff_id: DiffId) -> Result<Self, IndexError> {
-        let mut raw = Vec::new();
-        zstd::Decoder::new(bytes)
-            .and_then(|decoder| decoder.take(INDEX_LIMIT + 1).read_to_end(&mut raw))
-            .map_err(IndexError::Compression)?;
+        let raw = decompressed(bytes).map_err(IndexError::Compression)?;
         if raw.len() as u64 > INDEX_LIMIT {
             return Err(IndexError::Malformed("too large"));
         }
@@ -87,6 +92,15 @@ impl LayerIndex {
         };
         if input.0.is_empty() { Ok(index) } else { Err(IndexError::Malformed("bytes left over")) }
     }
+}
+
+/// At most one byte more than the limit.
+fn decompressed(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut raw = Vec::new();
+    let mut decoder = zstd::Decoder::new(bytes)?;
+    decoder.window_log_max(WINDOW_LOG)?;
+    decoder.take(INDEX_LIMIT + 1).read_to_end(&mut raw)?;
+    Ok(raw)
 }
 
 pub(super) fn encode(index: &LayerIndex, diff_id: DiffId) -> Vec<u8> {
@@ -140,7 +154,7 @@ fn put_path(out: &mut Vec<u8>, last: &[u8], path: &[u8]) {
 fn put_entry(out: &mut Vec<u8>, entry: &IndexEntry) {
     out.push(match entry.kind {
         IndexKind::Directory => 0,
-        IndexKind::File { .. } => 1,
+        IndexKind::File => 1,
         IndexKind::Symlink { .. } => 2,
         IndexKind::HardLink { .. } => 3,
         IndexKind::Other => 4,
@@ -149,9 +163,8 @@ fn put_entry(out: &mut Vec<u8>, entry: &IndexEntry) {
         put_number(out, u64::from(value));
     }
     match &entry.kind {
-        IndexKind::File { size } => put_number(out, *size),
         IndexKind::Symlink { target } | IndexKind::HardLink { target } => put_bytes(out, target),
-        IndexKind::Directory | IndexKind::Other => {}
+        IndexKind::Directory | IndexKind::File | IndexKind::Other => {}
     }
 }
 
@@ -230,15 +243,26 @@ impl<'a> Input<'a> {
     fn entry(&mut self) -> Result<IndexEntry, IndexError> {
         let kind = self.bytes(1)?[0];
         let (mode, uid, gid) = (self.small()?, self.small()?, self.small()?);
+        if mode > MODE_BITS {
+            return Err(IndexError::Malformed("a mode has more than permissions"));
+        }
         let kind = match kind {
             0 => IndexKind::Directory,
-            1 => IndexKind::File { size: self.number()? },
-            2 => IndexKind::Symlink { target: self.sized(PATH_LIMIT as u64)?.to_vec() },
-            3 => IndexKind::HardLink { target: self.sized(PATH_LIMIT as u64)?.to_vec() },
+            1 => IndexKind::File,
+            2 => IndexKind::Symlink { target: self.target(|target| !target.contains(&0))? },
+            3 => IndexKind::HardLink { target: self.target(is_clean)? },
             4 => IndexKind::Other,
             _ => return Err(IndexError::Malformed("an unknown kind of entry")),
         };
         Ok(IndexEntry { kind, mode, uid, gid })
+    }
+
+    fn target(&mut self, obeys: impl FnOnce(&[u8]) -> bool) -> Result<Vec<u8>, IndexError> {
+        let target = self.sized(PATH_LIMIT as u64)?;
+        match obeys(target) {
+            true => Ok(target.to_vec()),
+            false => Err(IndexError::Malformed("a link's target is not allowed")),
+        }
     }
 
     fn accounts(&mut self) -> Result<Option<Vec<u8>>, IndexError> {

@@ -7,8 +7,14 @@ use longshore_runtime::entry::{Entry, EntrySink, Kind};
 
 use crate::model::DiffId;
 
+/// The most entries that [`IndexTee`] keeps: some 16 MiB.
+pub(super) const TEE_LIMIT: usize = 100_000;
+
 /// The largest accounts file that is kept.
 pub(super) const ACCOUNTS_LIMIT: u64 = 1 << 20;
+
+/// How many hard links to hard links are followed.
+const LINKS: usize = 64;
 
 /// Paths of the files whose content is kept.
 pub(super) const PASSWD: &[u8] = b"etc/passwd";
@@ -48,10 +54,7 @@ pub enum IndexKind {
     /// A directory.
     Directory,
     /// A regular file.
-    File {
-        /// Its length in bytes.
-        size: u64,
-    },
+    File,
     /// A symbolic link.
     Symlink {
         /// Where it points, verbatim.
@@ -72,6 +75,18 @@ impl LayerIndex {
         self.entries.is_empty() && self.whiteouts.is_empty() && self.opaque.is_empty()
     }
 
+    /// The other names through which the hard link at `path` leads to a file or link of this layer,
+    /// the last one being what it is a name of; nothing for what is no hard link.
+    pub fn link_targets<'a>(&'a self, path: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+        let next = |path: &[u8]| match &self.entries.get(path)?.kind {
+            IndexKind::HardLink { target } => Some(target.as_slice()),
+            _ => None,
+        };
+        // Links of an archive point to entries before them, so this ends; the bound is for an
+        // index that lies.
+        std::iter::successors(next(path), move |path| next(path)).take(LINKS)
+    }
+
     /// Serialises the index of the layer `diff_id`; equal indexes have equal bytes.
     pub fn to_bytes(&self, diff_id: DiffId) -> Vec<u8> {
         super::format::encode(self, diff_id)
@@ -88,7 +103,7 @@ impl LayerIndex {
                 return Ok(());
             }
             Kind::Directory => IndexKind::Directory,
-            Kind::File { size } => IndexKind::File { size: *size },
+            Kind::File { .. } => IndexKind::File,
             Kind::Symlink { target } => IndexKind::Symlink { target: target.clone() },
             Kind::HardLink { target } => IndexKind::HardLink { target: target.clone() },
             Kind::CharDevice { .. } | Kind::BlockDevice { .. } | Kind::Fifo => IndexKind::Other,
@@ -100,8 +115,8 @@ impl LayerIndex {
         };
         if let Some(kept) = accounts {
             // Of a path that comes twice the last one counts.
-            *kept = match kind {
-                IndexKind::File { size } if size <= ACCOUNTS_LIMIT => {
+            *kept = match entry.kind {
+                Kind::File { size } if size <= ACCOUNTS_LIMIT => {
                     let mut bytes = Vec::new();
                     content.read_to_end(&mut bytes)?;
                     Some(bytes)
@@ -109,62 +124,78 @@ impl LayerIndex {
                 _ => None,
             };
         }
-        let entry_of = IndexEntry { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid };
-        self.entries.insert(entry.path.clone(), entry_of);
+        // As the entry is in the archive, which has no room for more.
+        let mode = entry.mode & 0o7777;
+        let indexed = IndexEntry { kind, mode, uid: entry.uid, gid: entry.gid };
+        self.entries.insert(entry.path.clone(), indexed);
         Ok(())
     }
 }
 
-/// Makes an index from the entries that pass, and hands them on if there is somebody to take them.
-pub struct IndexSink<'a> {
-    index: LayerIndex,
-    next: Option<&'a mut dyn EntrySink>,
-}
+/// Makes an index from the entries that pass.
+#[derive(Debug, Default)]
+pub struct IndexSink(LayerIndex);
 
-impl std::fmt::Debug for IndexSink<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("IndexSink").field("entries", &self.index.entries.len()).finish()
-    }
-}
-
-impl<'a> IndexSink<'a> {
-    /// A sink that only makes an index.
+impl IndexSink {
+    /// A sink that nothing has passed.
     pub fn new() -> Self {
-        Self { index: LayerIndex::default(), next: None }
-    }
-
-    /// A sink that hands every entry on to `next`.
-    pub fn before(next: &'a mut dyn EntrySink) -> Self {
-        Self { index: LayerIndex::default(), next: Some(next) }
+        Self::default()
     }
 
     /// The index of what has passed.
     pub fn finish(self) -> LayerIndex {
+        self.0
+    }
+}
+
+impl EntrySink for IndexSink {
+    fn entry(&mut self, entry: &Entry, content: &mut dyn Read) -> io::Result<()> {
+        self.0.add(entry, content)
+    }
+}
+
+/// Makes an index from the entries that pass on their way to somebody else.
+///
+/// The index of a huge layer is given up, so that writing a layer never needs more memory than that
+/// of `TEE_LIMIT` entries for something that may never be asked for.
+pub struct IndexTee<'a> {
+    index: Option<LayerIndex>,
+    next: &'a mut dyn EntrySink,
+}
+
+impl std::fmt::Debug for IndexTee<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let entries = self.index.as_ref().map(|index| index.entries.len());
+        f.debug_struct("IndexTee").field("entries", &entries).finish_non_exhaustive()
+    }
+}
+
+impl<'a> IndexTee<'a> {
+    /// Hands every entry on to `next`.
+    pub fn new(next: &'a mut dyn EntrySink) -> Self {
+        Self { index: Some(LayerIndex::default()), next }
+    }
+
+    /// The index of what has passed; `None` if that was too much.
+    pub fn finish(self) -> Option<LayerIndex> {
         self.index
     }
 }
 
-impl Default for IndexSink<'_> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl EntrySink for IndexSink<'_> {
+impl EntrySink for IndexTee<'_> {
     fn entry(&mut self, entry: &Entry, content: &mut dyn Read) -> io::Result<()> {
+        self.index.take_if(|index| index.entries.len() >= TEE_LIMIT);
+        let Some(index) = &mut self.index else { return self.next.entry(entry, content) };
         let accounts = matches!(entry.path.as_slice(), PASSWD | GROUP);
         let small = matches!(entry.kind, Kind::File { size } if size <= ACCOUNTS_LIMIT);
-        let Some(next) = &mut self.next else {
-            return self.index.add(entry, content);
-        };
         if accounts && small {
             // Both sides need the content, which is small.
             let mut bytes = Vec::new();
             content.read_to_end(&mut bytes)?;
-            self.index.add(entry, &mut bytes.as_slice())?;
-            return next.entry(entry, &mut bytes.as_slice());
+            index.add(entry, &mut bytes.as_slice())?;
+            return self.next.entry(entry, &mut bytes.as_slice());
         }
-        self.index.add(entry, &mut io::empty())?;
-        next.entry(entry, content)
+        index.add(entry, &mut io::empty())?;
+        self.next.entry(entry, content)
     }
 }

@@ -7,6 +7,7 @@
 //! layer is unpacked by itself.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::layer_index::{GROUP, IndexEntry, IndexKind, LayerIndex, PASSWD};
 use super::resolve::LoopError;
@@ -17,9 +18,8 @@ use crate::layer::path::{components, split_last};
 pub struct MergedIndex {
     /// The root is the first. What was deleted stays behind unreachable.
     nodes: Vec<Node>,
-    layers: usize,
-    /// Content of the accounts files by the layer they are from.
-    accounts: BTreeMap<(usize, &'static [u8]), Vec<u8>>,
+    /// The layers themselves, bottom first; shared with whoever keeps them.
+    layers: Vec<Arc<LayerIndex>>,
 }
 
 /// A path that exists, and the layer that it is from (0 is the bottom).
@@ -71,18 +71,17 @@ impl Default for MergedIndex {
 impl MergedIndex {
     /// An empty file system: just the root.
     pub fn new() -> Self {
-        Self { nodes: vec![Node::directory(0)], layers: 0, accounts: BTreeMap::new() }
+        Self { nodes: vec![Node::directory(0)], layers: Vec::new() }
     }
 
-    /// How many layers were pushed.
-    pub fn layers(&self) -> usize {
-        self.layers
+    /// The layers that were pushed, bottom first.
+    pub fn layers(&self) -> &[Arc<LayerIndex>] {
+        &self.layers
     }
 
     /// Puts a layer on top.
-    pub fn push_layer(&mut self, index: LayerIndex) {
-        let layer = self.layers;
-        self.layers += 1;
+    pub fn push_layer(&mut self, index: impl Into<Arc<LayerIndex>>) {
+        let (index, layer) = (index.into(), self.layers.len());
         for path in &index.opaque {
             if let Some(at) = self.find(path) {
                 self.nodes[at].children.clear();
@@ -94,15 +93,11 @@ impl MergedIndex {
                 self.nodes[at].children.remove(name);
             }
         }
-        for (name, content) in [(PASSWD, index.passwd), (GROUP, index.group)] {
-            content.into_iter().for_each(|content| {
-                self.accounts.insert((layer, name), content);
-            });
-        }
         // Bytewise order has every parent before its children, which is all that is needed.
-        for (path, entry) in index.entries {
-            self.put(&path, entry, layer);
+        for (path, entry) in &index.entries {
+            self.put(path, unlinked(&index, path, entry), layer);
         }
+        self.layers.push(index);
     }
 
     /// What is at `path`, without following links.
@@ -137,11 +132,14 @@ impl MergedIndex {
         let Some(found) = self.lookup(&path) else {
             return Ok(AccountsFile::Absent);
         };
-        Ok(match (&found.entry.kind, self.accounts.get(&(found.layer, name))) {
-            (IndexKind::File { .. }, Some(content)) if path == name => AccountsFile::Known(content),
-            (IndexKind::File { .. } | IndexKind::HardLink { .. }, _) => {
-                AccountsFile::Elsewhere(path)
-            }
+        let layer = self.layers.get(found.layer);
+        let content = layer.and_then(|layer| match name {
+            PASSWD => layer.passwd.as_deref(),
+            _ => layer.group.as_deref(),
+        });
+        Ok(match (&found.entry.kind, content) {
+            (IndexKind::File, Some(content)) if path == name => AccountsFile::Known(content),
+            (IndexKind::File | IndexKind::HardLink { .. }, _) => AccountsFile::Elsewhere(path),
             _ => AccountsFile::Absent,
         })
     }
@@ -155,7 +153,6 @@ impl MergedIndex {
     }
 
     fn put(&mut self, path: &[u8], entry: IndexEntry, layer: usize) {
-        let entry = self.unlinked(entry);
         let (parent, name) = split_last(path);
         if path.is_empty() {
             (self.nodes[0].entry, self.nodes[0].layer) = (entry, layer);
@@ -191,14 +188,15 @@ impl MergedIndex {
         self.nodes.push(node);
         self.nodes[directory].children.insert(name.into(), at);
     }
+}
 
-    /// A second name of a symbolic link is a symbolic link.
-    fn unlinked(&self, mut entry: IndexEntry) -> IndexEntry {
-        let IndexKind::HardLink { target } = &entry.kind else { return entry };
-        let kind = self.lookup(target).map(|found| found.entry.kind.clone());
-        if let Some(kind @ IndexKind::Symlink { .. }) = kind {
-            entry.kind = kind;
+/// A second name of a symbolic link is a symbolic link. Its first name is in the same layer.
+fn unlinked(index: &LayerIndex, path: &[u8], entry: &IndexEntry) -> IndexEntry {
+    let first = index.link_targets(path).last().and_then(|first| index.entries.get(first));
+    match first.map(|first| &first.kind) {
+        Some(kind @ IndexKind::Symlink { .. }) => {
+            IndexEntry { kind: kind.clone(), ..entry.clone() }
         }
-        entry
+        _ => entry.clone(),
     }
 }

@@ -1,13 +1,21 @@
 //! The stored form, the merge of layers, and paths through links.
 
+mod stacks;
+
 use std::io::{self, Read};
+use std::sync::atomic::AtomicBool;
 
 use longshore_runtime::entry::{Entry, EntrySink, Kind};
 use proptest::prelude::*;
 
 use super::*;
 use crate::hashing::sha256;
+use crate::layer::path::is_clean;
+use crate::layer::{Compression, path_order, read_layer, write_layer};
 use crate::model::DiffId;
+
+/// The bytes before the first list: the version and the diff id.
+const HEAD: usize = 24 + 32;
 
 fn layer_id() -> DiffId {
     DiffId(sha256(b"layer"))
@@ -58,7 +66,7 @@ fn tree(merged: &MergedIndex) -> Vec<String> {
             let path = format!("{directory}/{}", String::from_utf8_lossy(name));
             let letter = match found.entry.kind {
                 IndexKind::Directory => 'd',
-                IndexKind::File { .. } => 'f',
+                IndexKind::File => 'f',
                 IndexKind::Symlink { .. } => 'l',
                 IndexKind::HardLink { .. } => 'h',
                 IndexKind::Other => 'o',
@@ -138,9 +146,9 @@ fn metadata_is_that_of_the_topmost_layer() {
         (1, 0o1777, 5, 6)
     );
     let found = merged.lookup(b"/d/./x").unwrap();
-    assert_eq!((found.layer, &found.entry.kind), (1, &IndexKind::File { size: 3 }));
+    assert_eq!((found.layer, &found.entry.kind), (1, &IndexKind::File));
     assert_eq!(merged.lookup(b"d/y"), None);
-    assert_eq!(merged.layers(), 2);
+    assert_eq!(merged.layers().len(), 2);
 }
 
 #[test]
@@ -220,15 +228,31 @@ fn the_index_is_made_while_entries_pass() {
         seen.push((entry.path.clone(), text));
         Ok(())
     };
-    let mut sink = IndexSink::before(&mut next);
+    let mut sink = IndexTee::new(&mut next);
     for (entry, content) in [file("a", "1"), file("etc/passwd", "2"), gone("b")] {
         sink.entry(&entry, &mut content.as_bytes()).unwrap();
     }
-    let made = sink.finish();
+    let made = sink.finish().unwrap();
     assert_eq!(made, index(&[file("a", "1"), file("etc/passwd", "2"), gone("b")]));
     assert_eq!(made.passwd.as_deref(), Some(b"2".as_slice()));
     let texts: Vec<&str> = seen.iter().map(|(_, text)| text.as_str()).collect();
     assert_eq!(texts, ["1", "2", ""]);
+}
+
+#[test]
+fn the_index_of_a_huge_layer_is_given_up_while_it_is_written() {
+    let mut passed = 0;
+    let mut next = |_: &Entry, _: &mut dyn Read| {
+        passed += 1;
+        Ok(())
+    };
+    let mut tee = IndexTee::new(&mut next);
+    for at in 0..=super::layer_index::TEE_LIMIT {
+        let entry = Entry::new(at.to_string(), Kind::Directory, 0o755, 0);
+        tee.entry(&entry, &mut io::empty()).unwrap();
+    }
+    assert_eq!(tee.finish(), None);
+    assert_eq!(passed, super::layer_index::TEE_LIMIT + 1, "the layer itself is written whole");
 }
 
 #[test]
@@ -277,7 +301,7 @@ fn the_stored_form_has_its_golden_bytes() {
     let raw = zstd::stream::decode_all(bytes.as_slice()).unwrap();
     assert_eq!(
         sha256(&raw).hex(),
-        "f2c076d11dbe872aad6f6a93cb443aefb29ff9b4335e57120dfd14e4a4f9c97d"
+        "4f9e41ee6da1fd36004e4358878985fa022111f04bc1173b15f7d0f2a8035649"
     );
     assert_eq!(LayerIndex::from_bytes(&bytes, layer_id()).unwrap(), sample());
     assert_eq!(sample().to_bytes(layer_id()), bytes);
@@ -303,6 +327,27 @@ fn stored_indexes_are_checked() {
     let unclean = LayerIndex { whiteouts: [b"a/../b".to_vec()].into(), ..LayerIndex::default() };
     let error = LayerIndex::from_bytes(&unclean.to_bytes(layer_id()), layer_id()).unwrap_err();
     assert_eq!(error.to_string(), "malformed layer index: a path is not clean");
+    let with = |kind, mode| {
+        let entry = IndexEntry { kind, mode, uid: 0, gid: 0 };
+        let entries = [(b"a".to_vec(), entry)].into();
+        let index = LayerIndex { entries, ..LayerIndex::default() };
+        LayerIndex::from_bytes(&index.to_bytes(layer_id()), layer_id()).unwrap_err().to_string()
+    };
+    let problem = "malformed layer index: a link's target is not allowed";
+    assert_eq!(with(IndexKind::HardLink { target: b"../b".to_vec() }, 0), problem);
+    assert_eq!(with(IndexKind::Symlink { target: b"b\0".to_vec() }, 0), problem);
+    let problem = "malformed layer index: a mode has more than permissions";
+    assert_eq!(with(IndexKind::Directory, 0o10_000), problem);
+}
+
+#[test]
+fn a_frame_that_needs_much_memory_is_refused() {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(27).unwrap();
+    io::Write::write_all(&mut encoder, &[0; 100]).unwrap();
+    let bytes = encoder.finish().unwrap();
+    let error = LayerIndex::from_bytes(&bytes, layer_id()).unwrap_err();
+    assert!(matches!(error, IndexError::Compression(_)), "{error}");
 }
 
 #[test]
@@ -316,17 +361,17 @@ fn a_bomb_is_refused_before_it_is_whole() {
     assert_eq!(error.to_string(), "malformed layer index: too large");
 }
 
-fn any_index() -> impl Strategy<Value = LayerIndex> {
+pub(super) fn any_index() -> impl Strategy<Value = LayerIndex> {
     let path = || "[a-c]{1,2}(/[a-c\u{e9}]{1,3}){0,3}".prop_map(String::into_bytes);
-    let target = || prop::collection::vec(any::<u8>(), 0..20);
+    let target = prop::collection::vec(1..=u8::MAX, 0..20);
     let kind = prop_oneof![
         Just(IndexKind::Directory),
-        any::<u64>().prop_map(|size| IndexKind::File { size }),
-        target().prop_map(|target| IndexKind::Symlink { target }),
-        target().prop_map(|target| IndexKind::HardLink { target }),
+        Just(IndexKind::File),
+        target.prop_map(|target| IndexKind::Symlink { target }),
+        path().prop_map(|target| IndexKind::HardLink { target }),
         Just(IndexKind::Other),
     ];
-    let entry = (kind, any::<u32>(), any::<u32>(), any::<u32>())
+    let entry = (kind, 0..=0o7777_u32, any::<u32>(), any::<u32>())
         .prop_map(|(kind, mode, uid, gid)| IndexEntry { kind, mode, uid, gid });
     let paths = || prop::collection::btree_set(path(), 0..4);
     let accounts = || prop::option::of(prop::collection::vec(any::<u8>(), 0..50));
@@ -340,7 +385,91 @@ fn any_index() -> impl Strategy<Value = LayerIndex> {
         })
 }
 
+/// Bytes changed, inserted or removed.
+#[derive(Clone, Debug)]
+enum Damage {
+    Change(u8),
+    Insert(Vec<u8>),
+    Remove(usize),
+}
+
+fn any_damage() -> impl Strategy<Value = Damage> {
+    prop_oneof![
+        any::<u8>().prop_map(Damage::Change),
+        prop::collection::vec(any::<u8>(), 1..12).prop_map(Damage::Insert),
+        (1_usize..30).prop_map(Damage::Remove),
+    ]
+}
+
+/// Whether an index obeys the rules that layers obey.
+fn is_valid(index: &LayerIndex) -> bool {
+    let LayerIndex { entries, whiteouts, opaque, .. } = index;
+    let entry = |entry: &IndexEntry| match &entry.kind {
+        IndexKind::Symlink { target } => !target.contains(&0),
+        IndexKind::HardLink { target } => is_clean(target),
+        _ => true,
+    };
+    let mode = |entry: &IndexEntry| entry.mode <= 0o7777;
+    let mut paths = entries.keys().chain(whiteouts).chain(opaque);
+    paths.all(|path| is_clean(path)) && entries.values().all(|it| entry(it) && mode(it))
+}
+
+/// A layer as it may be written: sorted, with links to files before them.
+fn any_layer() -> impl Strategy<Value = Vec<(Entry, Vec<u8>)>> {
+    let content = prop::collection::vec(any::<u8>(), 0..40);
+    let member = (0..8_u8, content, 0..=0o7777_u32, any::<u32>(), any::<u32>());
+    let path = prop_oneof![
+        Just("etc/passwd".to_owned()),
+        Just("etc/group".to_owned()),
+        "[a-c]{1,2}(/[a-c]{1,2}){0,2}",
+    ];
+    prop::collection::btree_map(path, member, 0..15).prop_map(|members| {
+        let mut first_file: Option<Vec<u8>> = None;
+        let mut layer: Vec<(Entry, Vec<u8>)> = Vec::new();
+        let mut sorted: Vec<_> = members.into_iter().collect();
+        sorted.sort_by(|(a, _), (b, _)| path_order(a.as_bytes(), b.as_bytes()));
+        for (path, (kind, content, mode, uid, gid)) in sorted {
+            let kind = match (kind, &first_file) {
+                (0, _) => Kind::Directory,
+                (1, _) => Kind::Symlink { target: b"../x".to_vec() },
+                (2, Some(target)) => Kind::HardLink { target: target.clone() },
+                (3, _) => Kind::Whiteout,
+                (4, _) => Kind::Opaque,
+                (5, _) => Kind::CharDevice { major: 1, minor: 3 },
+                _ => Kind::File { size: content.len() as u64 },
+            };
+            let content = if matches!(kind, Kind::File { .. }) { content } else { Vec::new() };
+            let mut entry = Entry::new(path, kind, mode, 0);
+            (entry.uid, entry.gid) = (uid, gid);
+            if matches!(entry.kind, Kind::File { .. }) {
+                first_file.get_or_insert_with(|| entry.path.clone());
+            }
+            layer.push((entry, content));
+        }
+        layer
+    })
+}
+
 proptest! {
+    #[test]
+    fn the_index_of_a_written_layer_is_that_of_the_layer_that_is_read(layer in any_layer()) {
+        let directory = tempfile::tempdir().unwrap();
+        let mut made = None;
+        let never = AtomicBool::new(false);
+        let blob = write_layer(directory.path(), Compression::default(), 1, &never, &mut |sink| {
+            let mut tee = IndexTee::new(sink);
+            for (entry, content) in &layer {
+                tee.entry(entry, &mut content.as_slice())?;
+            }
+            made = tee.finish();
+            Ok(())
+        });
+        let blob = blob.unwrap();
+        let mut read = IndexSink::new();
+        read_layer(&blob.path, Some(blob.diff_id), &mut read).unwrap();
+        prop_assert_eq!(made.unwrap(), read.finish());
+    }
+
     #[test]
     fn indexes_are_read_as_written(index in any_index()) {
         let bytes = index.to_bytes(layer_id());
@@ -348,14 +477,37 @@ proptest! {
     }
 
     #[test]
-    fn damaged_indexes_never_panic(
+    fn damaged_indexes_are_refused_or_valid(
         index in any_index(),
-        changes in prop::collection::vec((56_usize..400, any::<u8>()), 1..5),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any_damage()), 1..5),
     ) {
         let mut raw = zstd::stream::decode_all(index.to_bytes(layer_id()).as_slice()).unwrap();
-        let length = raw.len();
-        changes.iter().for_each(|(at, byte)| raw[at % length] = *byte);
-        let _ = LayerIndex::from_bytes(&zstd::bulk::compress(&raw, 1).unwrap(), layer_id());
+        for (at, damage) in damage {
+            let at = at.index(raw.len() + 1).max(HEAD.min(raw.len()));
+            match damage {
+                Damage::Change(byte) => raw.iter_mut().skip(at).take(1).for_each(|it| *it = byte),
+                Damage::Insert(bytes) => drop(raw.splice(at..at, bytes)),
+                Damage::Remove(count) => drop(raw.drain(at..(at + count).min(raw.len()))),
+            }
+        }
+        let bytes = zstd::bulk::compress(&raw, 1).unwrap();
+        if let Ok(read) = LayerIndex::from_bytes(&bytes, layer_id()) {
+            prop_assert!(is_valid(&read));
+            let again = LayerIndex::from_bytes(&read.to_bytes(layer_id()), layer_id());
+            prop_assert_eq!(again.unwrap(), read);
+        }
+    }
+
+    #[test]
+    fn damaged_frames_never_panic(
+        index in any_index(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5),
+    ) {
+        let mut bytes = index.to_bytes(layer_id());
+        changes.iter().for_each(|(at, byte)| *at.get_mut(&mut bytes) = *byte);
+        if let Ok(read) = LayerIndex::from_bytes(&bytes, layer_id()) {
+            prop_assert!(is_valid(&read));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod auth;
 mod blobs;
 mod manifests;
+mod pipes;
 mod places;
 mod real;
 mod scripted;
@@ -57,6 +58,7 @@ fn the_clients_futures_can_be_spawned() {
     is_send(&registry.push_bytes(&place, "x"));
     is_send(&registry.mount_or_has(&place, &digest, &[]));
     is_send(&registry.fetch_blob(&place, &digest, 0, &blob.path));
+    is_send(&registry.pipe_blob(&place, &digest, 0, super::blob_pipe().0));
     is_send(&registry.read_blob(&place, &digest, 0));
     is_send(&registry.check_push(&place));
 }

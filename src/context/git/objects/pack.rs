@@ -1,0 +1,191 @@
+//! A pack and its index; what lies at a position of the pack.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+
+use super::ObjectKind;
+use super::delta::{SIZES, Sizes};
+use super::error::malformed;
+use super::inflate::{Inflated, Span, peek};
+use super::pack_index::PackIndex;
+use crate::context::ObjectId;
+
+/// The signature, version and count at the beginning.
+const HEADER: u64 = 12;
+/// The checksum at the end.
+const TRAILER: u64 = 20;
+/// What is read of an entry at once: its own header and the first compressed bytes.
+const AHEAD: usize = 64;
+/// What the first compressed bytes are at most: a Huffman table of some three hundred, and a few.
+const FAR_AHEAD: usize = 512;
+
+/// How many packs stay open; a partial clone may have thousands.
+const HELD: u64 = 256;
+
+/// A pack, opened when it is first asked.
+#[derive(Debug)]
+pub(super) struct Pack {
+    /// Tells packs apart.
+    pub(super) number: u64,
+    pub(super) path: PathBuf,
+    held: OnceLock<Arc<Opened>>,
+    /// How much of the index may be held in memory.
+    room: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    index: PackIndex,
+    file: Arc<File>,
+    /// Where the entries end.
+    end: u64,
+}
+
+/// How an entry is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    Whole(ObjectKind),
+    /// As a delta to what lies at this position of the pack.
+    OffsetDelta(u64),
+    /// As a delta to this object.
+    NamedDelta(ObjectId),
+}
+
+/// The header of an entry.
+#[derive(Debug)]
+pub(super) struct PackEntry {
+    pub(super) stored: Stored,
+    /// The size of what is compressed: the object, or the delta.
+    pub(super) size: u64,
+    /// Where the compressed data begins.
+    data: u64,
+    /// The first bytes from there.
+    ahead: [u8; AHEAD],
+    ahead_length: usize,
+}
+
+impl Pack {
+    pub(super) fn new(number: u64, path: PathBuf, room: &Arc<AtomicU64>) -> Self {
+        Self { number, path, held: OnceLock::new(), room: Arc::clone(room) }
+    }
+
+    fn opened(&self) -> io::Result<Arc<Opened>> {
+        if let Some(opened) = self.held.get() {
+            return Ok(Arc::clone(opened));
+        }
+        if self.number >= HELD {
+            return Opened::open(&self.path, &AtomicU64::new(0)).map(Arc::new);
+        }
+        let opened = Arc::new(Opened::open(&self.path, &self.room)?);
+        Ok(Arc::clone(self.held.get_or_init(|| opened)))
+    }
+
+    /// Where an object lies.
+    pub(super) fn find(&self, id: ObjectId) -> io::Result<Option<u64>> {
+        self.opened()?.index.find(id)
+    }
+
+    /// Reads the header of the entry at a position.
+    pub(super) fn entry(&self, at: u64) -> io::Result<PackEntry> {
+        let opened = self.opened()?;
+        if !(HEADER..opened.end).contains(&at) {
+            return Err(malformed("the index names a position outside of the pack"));
+        }
+        let mut bytes = [0; AHEAD];
+        let left = usize::try_from(opened.end - at).unwrap_or(AHEAD).min(AHEAD);
+        opened.file.read_exact_at(&mut bytes[..left], at)?;
+        let ended_early = || malformed("the header of its entry has no end");
+        let (stored, size, length) = parse(&bytes[..left], at).ok_or_else(ended_early)?;
+        bytes.copy_within(length..left, 0);
+        let data = at + length as u64;
+        Ok(PackEntry { stored, size, data, ahead: bytes, ahead_length: left - length })
+    }
+
+    /// The sizes at the beginning of a delta.
+    pub(super) fn delta_sizes(&self, entry: &PackEntry) -> io::Result<Sizes> {
+        let mut sizes = [0; SIZES];
+        let near = &entry.ahead[..entry.ahead_length];
+        if let Ok(sizes) = peek(near, &mut sizes).and_then(Sizes::parse) {
+            return Ok(sizes);
+        }
+        let opened = self.opened()?;
+        let mut far = Vec::with_capacity(FAR_AHEAD);
+        let span = Span::new(Arc::clone(&opened.file), entry.data, opened.end);
+        span.take(FAR_AHEAD as u64).read_to_end(&mut far)?;
+        Sizes::parse(peek(&far, &mut sizes)?)
+    }
+
+    /// The content of an entry: the object, or the delta.
+    pub(super) fn content(&self, entry: &PackEntry) -> io::Result<Inflated> {
+        let opened = self.opened()?;
+        let span = Span::new(Arc::clone(&opened.file), entry.data, opened.end);
+        Ok(Inflated::new(span, entry.size))
+    }
+}
+
+impl Opened {
+    /// Opens the pack and its index, and checks that they belong together.
+    fn open(path: &Path, room: &AtomicU64) -> io::Result<Self> {
+        let index = PackIndex::open(&path.with_extension("idx"), room)?;
+        let file = fs_err::File::open(path)?.into_file();
+        let length = file.metadata()?.len();
+        let mut header = [0; HEADER as usize];
+        let mut checksum = [0; TRAILER as usize];
+        if length < HEADER + TRAILER {
+            return Err(malformed("the pack is shorter than an empty one"));
+        }
+        file.read_exact_at(&mut header, 0)?;
+        file.read_exact_at(&mut checksum, length - TRAILER)?;
+        let [b'P', b'A', b'C', b'K', 0, 0, 0, 2 | 3, count @ ..] = header else {
+            return Err(malformed("it is not a pack of version 2 or 3"));
+        };
+        if u32::from_be_bytes(count) != index.count() || checksum != index.pack_checksum {
+            return Err(malformed("the pack is not the one that its index is for"));
+        }
+        Ok(Self { index, file: Arc::new(file), end: length - TRAILER })
+    }
+}
+
+/// Reads the header of an entry at a position; also tells how long it is. Nothing if it is malformed.
+fn parse(bytes: &[u8], at: u64) -> Option<(Stored, u64, usize)> {
+    let mut rest = bytes.iter();
+    let mut byte = *rest.next()?;
+    let number = byte >> 4 & 7;
+    let mut size = u64::from(byte & 15);
+    let mut shift = 4;
+    while byte & 0x80 != 0 {
+        byte = *rest.next()?;
+        let part = u64::from(byte & 0x7F);
+        if shift > 63 || part.leading_zeros() < shift {
+            return None;
+        }
+        size |= part << shift;
+        shift += 7;
+    }
+    let stored = match number {
+        6 => Stored::OffsetDelta(at.checked_sub(distance(&mut rest)?)?),
+        7 => {
+            let id = rest.as_slice().first_chunk::<20>()?;
+            rest = rest.as_slice()[20..].iter();
+            Stored::NamedDelta(ObjectId::from_bytes(*id))
+        }
+        _ => Stored::Whole(ObjectKind::numbered(number)?),
+    };
+    Some((stored, size, bytes.len() - rest.len()))
+}
+
+/// How far back the base lies: seven bits a byte, the highest first, and each byte but the last
+/// stands for one more than its bits. Nought would be the entry itself.
+fn distance(rest: &mut std::slice::Iter<'_, u8>) -> Option<u64> {
+    let mut byte = *rest.next()?;
+    let mut value = u64::from(byte & 0x7F);
+    while byte & 0x80 != 0 {
+        byte = *rest.next()?;
+        value = (value + 1).checked_mul(128)? | u64::from(byte & 0x7F);
+    }
+    (value > 0).then_some(value)
+}
