@@ -27,6 +27,7 @@
 //! | [`registry`] | the client of the distribution API | HTTP |
 //! | [`sync`] | locks between builders | files |
 //! | [`output`], [`report`], [`failure`] | what is said, what is left behind, how it ends | terminal, files |
+//! | [`ring`] | a file of bounded size between a layer's writer and its upload | files |
 //! | [`model`], [`hashing`], [`blocking`] | vocabulary, the one hasher, the one door to blocking work | – |
 //!
 //! The crate `longshore-runtime` runs steps: probe, ladder, namespaces, change detection. It is the
@@ -74,6 +75,7 @@ pub mod plan;
 pub mod project;
 pub mod registry;
 pub mod report;
+pub mod ring;
 pub mod settings;
 pub mod storage;
 pub mod sync;

@@ -4,6 +4,7 @@
 //! is pure. Flags win over the environment.
 
 mod build;
+mod compression;
 mod environment;
 mod executor;
 mod origin;
@@ -19,6 +20,7 @@ pub use origin::{ArchivePlace, Origin, RemoteOrigin};
 
 use crate::context::{GitDirectory, Owners};
 use crate::failure::Failure;
+use crate::layer::Compression;
 use crate::model::{Platform, Reference, Repository};
 use crate::output::Voice;
 use crate::plan::FileTimes;
@@ -119,8 +121,12 @@ pub struct BuildSettings {
     pub file_times: FileTimes,
     /// How RUN steps are executed.
     pub runtime: Choice,
+    /// How new layers are compressed.
+    pub compression: Compression,
     /// Work directories to try, in order.
     pub work_dirs: Vec<PathBuf>,
+    /// Compressed bytes of one layer that may lie in the work directory; `None` for all.
+    pub spool_limit: Option<u64>,
     /// LONGSHORE_HOME.
     pub home: PathBuf,
     /// How registries are spoken to.
@@ -149,6 +155,28 @@ fn runtime(text: &str) -> Result<Choice, Failure> {
     }
 }
 
+/// The least spool: above what is small enough to be sent whole, with room to go back.
+const LEAST_SPOOL: u64 = 32 << 20;
+
+/// A number of bytes, with K, M, G or T for powers of 1024 (also as `Mi` or `MiB`).
+fn spool_limit(text: &str) -> Result<u64, Failure> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim_end_matches('B').trim_end_matches('i');
+    let shift = ["", "K", "M", "G", "T"].iter().position(|known| *known == unit);
+    let bytes = number
+        .parse::<u64>()
+        .ok()
+        .zip(shift)
+        .and_then(|(number, shift)| number.checked_mul(1 << (10 * shift)));
+    let flag = format!("--spool-limit {text:?}");
+    match bytes {
+        Some(bytes) if bytes >= LEAST_SPOOL => Ok(bytes),
+        Some(_) => Err(Failure::usage(format!("{flag} is less than 32M"))),
+        None => Err(Failure::usage(format!("{flag} is not a number of bytes, as in 512M or 2G"))),
+    }
+}
+
 fn platform(text: Option<&str>) -> Result<Platform, Failure> {
     text.map_or_else(|| Ok(Platform::host()), |text| text.parse().map_err(Failure::usage))
 }
@@ -166,4 +194,26 @@ fn epoch(
         })
     };
     text.filter(|text| !text.is_empty()).map(number).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spool_limits_have_units() {
+        for (text, bytes) in [
+            ("33554432", 32 << 20),
+            ("512M", 512 << 20),
+            ("512MiB", 512 << 20),
+            ("2G", 2 << 30),
+            ("2Gi", 2 << 30),
+            ("1T", 1 << 40),
+        ] {
+            assert_eq!(spool_limit(text).unwrap(), bytes, "{text}");
+        }
+        for text in ["", "M", "0", "31M", "1.5G", "2g", "-1G", "2GG", "99999999T", "2 G"] {
+            assert!(spool_limit(text).is_err(), "{text}");
+        }
+    }
 }

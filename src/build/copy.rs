@@ -4,7 +4,6 @@
 //! indexes; its files are never unpacked here.
 
 use std::io::{self, Read};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use longshore_runtime::entry::Kind;
@@ -13,16 +12,16 @@ use super::accounts::{Image, Who, owner};
 use super::engine::Shared;
 use super::error::BuildError;
 use super::extract::{Spool, Unpacking, is_archive};
-use super::indexes::WrittenIndex;
 use super::picks;
 use super::placement::{Pick, Placement};
+use super::sending;
 use super::tree::{Content, Implied, PlaceError, Tree};
 use crate::blocking::blocking;
 use crate::context::{
     ContextEntry, ContextError, ContextSource, EntryKind, Listing, SelectError, Selected,
 };
-use crate::layer::{LayerBlob, MergedIndex, write_layer};
-use crate::plan::{CopyKind, CopySource, CopyStep, Place, StageId, StageSpec, Step, WorkdirStep};
+use crate::layer::{LayerBlob, LayerError, MergedIndex};
+use crate::plan::{CopyKind, CopySource, CopyStep, Place, StageId, Step, WorkdirStep};
 use crate::storage::Layer;
 
 /// Everything that the blocking half of a COPY needs.
@@ -35,7 +34,6 @@ struct Assembly {
     listings: Vec<Listing>,
     owner: Option<crate::layer::Owner>,
     spool: Spool,
-    directory: PathBuf,
 }
 
 /// Builds the layer of a COPY or ADD stage upon `parent`; `from` are the layers that `--from`
@@ -49,7 +47,6 @@ pub(super) async fn copy(
     let spec = shared.plan.stage(stage);
     let Step::Copy(step) = &spec.step else { unreachable!("only COPY stages get here") };
     let index = shared.layers.merged(parent).await?;
-    let directory = shared.place.clone();
     let mut spool = new_spool(shared).await?;
     let mut chown = None;
     if let Some(text) = &step.chown {
@@ -77,8 +74,7 @@ pub(super) async fn copy(
         return Err(spec.place.error("no file matches", Some(hint)).into());
     }
     let shared = Arc::clone(shared);
-    let assembly =
-        Assembly { shared, stage, index, picks, listings, owner: chown, spool, directory };
+    let assembly = Assembly { shared, stage, index, picks, listings, owner: chown, spool };
     blocking(move || assembly.run()).await
 }
 
@@ -111,10 +107,11 @@ async fn list(
 /// Builds the layer of a WORKDIR stage upon `parent`; it is empty where the directory exists.
 pub(super) async fn workdir(
     shared: &Arc<Shared>,
-    spec: &StageSpec,
+    stage: StageId,
     step: &WorkdirStep,
     parent: &[Layer],
 ) -> Result<LayerBlob, BuildError> {
+    let spec = shared.plan.stage(stage);
     let place = &spec.place;
     let index = shared.layers.merged(parent).await?;
     let spool = new_spool(shared).await?;
@@ -129,16 +126,7 @@ pub(super) async fn workdir(
         made.map_err(|error| place.error(error.to_string(), None))?;
         let mut none =
             |_: Content| -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(io::empty())) };
-        let mut index = WrittenIndex::default();
-        let blob = write_layer(
-            &shared.place,
-            shared.options.compression,
-            shared.options.threads,
-            shared.interrupt.flag(),
-            &mut |sink| index.of(sink, |sink| tree.emit(sink, &mut none)),
-        )?;
-        shared.layers.keep_index(&blob, index);
-        Ok(blob)
+        sending::write(&shared, stage, &mut |sink| tree.emit(sink, &mut none))
     })
     .await
 }
@@ -236,21 +224,10 @@ impl Assembly {
             Content::None => Ok(Box::new(io::empty()) as Box<dyn Read + Send>),
         };
         let shared = &self.shared;
-        let mut index = WrittenIndex::default();
-        let written = write_layer(
-            &self.directory,
-            shared.options.compression,
-            shared.options.threads,
-            shared.interrupt.flag(),
-            &mut |sink| index.of(sink, |sink| tree.emit(sink, &mut open)),
-        );
+        let written = sending::write(shared, self.stage, &mut |sink| tree.emit(sink, &mut open));
         match (failure, written) {
-            (Some(error), _) => Err(error.into()),
-            (None, written) => {
-                let blob = written?;
-                shared.layers.keep_index(&blob, index);
-                Ok(blob)
-            }
+            (Some(error), Err(BuildError::Layer(LayerError::Write { .. }))) => Err(error.into()),
+            (_, written) => written,
         }
     }
 }

@@ -16,6 +16,7 @@ use super::indexes::Indexes;
 use super::layers::Layers;
 use super::publish;
 use super::run;
+use super::sending::Uploads;
 use super::work_dir::{BuildDir, WorkDir};
 use crate::blocking::{Interrupt, blocking};
 use crate::layer::{Compression, LayerBlob};
@@ -23,7 +24,7 @@ use crate::model::{Digest, Platform};
 use crate::output::{Bytes, Event, Outcome, Voice};
 use crate::plan::{CopySource, CopyStep, Parent, Plan, StageId, Step};
 use crate::registry::Registry;
-use crate::storage::{Layer, Origin, Storage, StorageError};
+use crate::storage::{Layer, RepoStorage, Storage, StorageError};
 use crate::sync::Synchronization;
 
 /// What decides how a build is carried out, but not what comes out.
@@ -39,6 +40,8 @@ pub struct EngineOptions {
     pub project: String,
     /// This machine's platform.
     pub host: Platform,
+    /// Compressed bytes of one layer that may lie in the work directory; `None` for all.
+    pub spool_limit: Option<u64>,
 }
 
 /// A stage that is there.
@@ -61,6 +64,11 @@ pub struct Engine(pub(super) Arc<Shared>);
 pub(super) struct Shared {
     pub(super) plan: Plan,
     pub(super) storage: Option<Storage>,
+    /// Where layers are sent while they are made.
+    pub(super) outlet: Option<RepoStorage>,
+    /// The stages that images consist of.
+    pub(super) delivered: BTreeSet<StageId>,
+    pub(super) uploads: Uploads,
     pub(super) locks: Synchronization,
     pub(super) layers: Layers,
     pub(super) options: EngineOptions,
@@ -81,6 +89,8 @@ pub(super) struct Shared {
 pub struct Surroundings {
     /// Where stages are kept; `None` looks nothing up and keeps nothing.
     pub storage: Option<Storage>,
+    /// A repository that every image goes to, if any.
+    pub destination: Option<RepoStorage>,
     /// Locks around publishing.
     pub locks: Synchronization,
     /// The registries of bases.
@@ -98,7 +108,14 @@ type Obtained<'a> = Pin<Box<dyn Future<Output = Result<Arc<Built>, BuildError>> 
 impl Engine {
     /// An engine for `plan`; `place` must outlive it.
     pub fn new(plan: Plan, around: Surroundings, options: EngineOptions, place: &BuildDir) -> Self {
-        let Surroundings { storage, locks, registry, work, voice, interrupt } = around;
+        let Surroundings { storage, destination, locks, registry, work, voice, interrupt } = around;
+        let outlet = match &storage {
+            Some(Storage::Repo(repo)) => Some(repo.clone()),
+            // A layout needs the files.
+            Some(Storage::Layout(_)) => None,
+            None => destination,
+        };
+        let delivered = delivered(&plan);
         let cells = plan.stages.iter().map(|_| OnceCell::new()).collect();
         let permits = Semaphore::new(options.threads.max(1));
         let indexes = Indexes::new(&plan, storage.clone());
@@ -107,6 +124,9 @@ impl Engine {
         Self(Arc::new(Shared {
             plan,
             storage,
+            outlet,
+            delivered,
+            uploads: Uploads::default(),
             locks,
             layers,
             options,
@@ -195,7 +215,8 @@ impl Engine {
             other => other,
         })?;
         drop(permit);
-        let built = parent.with(&made);
+        let layer = (!made.is_empty()).then(|| shared.layer(&made));
+        let built = parent.with(layer);
         let built = publish::publish(shared, spec, built).await?;
         self.say_done(id, &built, start);
         Ok(Arc::new(built))
@@ -241,10 +262,10 @@ impl Engine {
         match &spec.step {
             Step::Run(step) => {
                 let sandbox = self.sandbox().await?;
-                run::run(shared, spec, step, parent, &sandbox).await
+                run::run(shared, id, step, parent, &sandbox).await
             }
             Step::Copy(_) => copy::copy(shared, id, parent, from).await,
-            Step::Workdir(step) => copy::workdir(shared, spec, step, parent).await,
+            Step::Workdir(step) => copy::workdir(shared, id, step, parent).await,
         }
     }
 
@@ -277,18 +298,25 @@ impl Built {
     }
 
     /// The state after a stage upon this one; a layer without entries is left out.
-    fn with(&self, blob: &LayerBlob) -> Self {
+    fn with(&self, layer: Option<Layer>) -> Self {
         let (mut layers, mut made) = (self.layers.clone(), self.made.clone());
-        made.push(!blob.is_empty());
-        if !blob.is_empty() {
-            layers.push(Layer {
-                digest: blob.digest,
-                diff_id: blob.diff_id,
-                size: blob.size,
-                media_type: blob.media_type.to_owned(),
-                origin: Origin::File(blob.path.clone()),
-            });
-        }
+        made.push(layer.is_some());
+        layers.extend(layer);
         Self { layers, made, outcome: Outcome::Built }
     }
+}
+
+/// The stages whose layers are in an image.
+fn delivered(plan: &Plan) -> BTreeSet<StageId> {
+    let mut delivered = BTreeSet::new();
+    for image in &plan.images {
+        let mut at = image.top;
+        while let Parent::Stage(stage) = at {
+            if !delivered.insert(stage) {
+                break;
+            }
+            at = plan.stage(stage).parent;
+        }
+    }
+    delivered
 }

@@ -73,6 +73,20 @@ pub enum BuildError {
     /// Storage failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// A layer that is not kept could not be sent while it was made.
+    #[error(
+        "the layer has more than {limit} compressed bytes, the limit of --spool-limit, and could \
+         not be sent while it was made (attempt {attempt})"
+    )]
+    NotTaken {
+        /// How many bytes may be kept.
+        limit: u64,
+        /// How often it was made.
+        attempt: u32,
+        /// Why the last upload failed.
+        #[source]
+        source: RegistryError,
+    },
     /// A lock failed.
     #[error(transparent)]
     Sync(#[from] SyncError),

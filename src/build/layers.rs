@@ -19,16 +19,16 @@ use crate::storage::{Layer, Origin};
 
 /// The layers of this machine; cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Layers(Arc<Shared>);
+pub(super) struct Layers(pub(super) Arc<Shared>);
 
 #[derive(Debug)]
-struct Shared {
-    work: WorkDir,
+pub(super) struct Shared {
+    pub(super) work: WorkDir,
     registry: Registry,
-    interrupt: Interrupt,
+    pub(super) interrupt: Interrupt,
     files: Once<Digest, PathBuf>,
     indexes: Indexes,
-    unpacking: Unpacking,
+    pub(super) unpacking: Unpacking,
 }
 
 /// Values that are made once for a key, however many ask at the same time.
@@ -67,10 +67,6 @@ impl Layers {
 
     pub(super) fn interrupt(&self) -> &Interrupt {
         &self.0.interrupt
-    }
-
-    pub(super) fn unpacking(&self) -> &Unpacking {
-        &self.0.unpacking
     }
 
     pub(super) fn indexes(&self) -> &Indexes {

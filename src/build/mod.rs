@@ -19,6 +19,7 @@ mod picks;
 mod placement;
 mod publish;
 mod run;
+mod sending;
 #[cfg(test)]
 mod tests;
 mod tree;

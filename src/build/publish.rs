@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::deliver::{Finished, Outline, finish};
 use super::engine::{Built, Shared};
 use super::error::BuildError;
+use super::sending;
 use crate::image::{ImageConfig, ImageFormat, Manifest, parse_manifest};
 use crate::model::{StageName, pointer_tag};
 use crate::output::{Event, Outcome};
@@ -113,6 +114,10 @@ pub(super) async fn store_layer(
 ) -> Result<(), BuildError> {
     let key = (storage.place(), layer.digest);
     if shared.present.lock().expect("no holder of this lock panics").contains(&key) {
+        return Ok(());
+    }
+    if sending::has_arrived(shared, &key.0, &layer.digest).await? {
+        shared.present.lock().expect("no holder of this lock panics").insert(key);
         return Ok(());
     }
     // A layer made here can only be there already, which putting it finds out as well.

@@ -5,17 +5,18 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use longshore_runtime::entry::EntrySink;
 use longshore_runtime::{Network, Sandbox, StepExit, StepSpec, Stream};
 
 use super::engine::Shared;
 use super::error::BuildError;
-use super::indexes::WrittenIndex;
+use super::sending;
 use super::unpacking::{remove, take};
 use crate::blocking::blocking;
-use crate::layer::{LayerBlob, LayerError, write_layer};
+use crate::layer::{LayerBlob, LayerError};
 use crate::output::{Event, StepStream, Voice};
-use crate::plan::{RunStep, StageSpec};
-use crate::storage::{Layer, Origin};
+use crate::plan::{RunStep, StageId};
+use crate::storage::Layer;
 
 /// The hostname that a step sees; a constant, so that it cannot make layers differ.
 const HOSTNAME: &str = "longshore";
@@ -27,11 +28,12 @@ const LINE_LIMIT: usize = 16 << 10;
 /// Runs a step upon `parent` and returns the layer of its changes.
 pub(super) async fn run(
     shared: &Arc<Shared>,
-    spec: &StageSpec,
+    stage: StageId,
     step: &RunStep,
     parent: &[Layer],
     sandbox: &Arc<Sandbox>,
 ) -> Result<LayerBlob, BuildError> {
+    let spec = shared.plan.stage(stage);
     if spec.platform.architecture != shared.options.host.architecture {
         return Err(BuildError::ForeignPlatform {
             platform: spec.platform.to_string(),
@@ -42,6 +44,7 @@ pub(super) async fn run(
     let job = Job {
         shared: Arc::clone(shared),
         sandbox: Arc::clone(sandbox),
+        stage,
         label: spec.label.clone(),
         instruction: spec.instruction.clone(),
         clamp: spec.times.epoch,
@@ -54,6 +57,7 @@ pub(super) async fn run(
 struct Job {
     shared: Arc<Shared>,
     sandbox: Arc<Sandbox>,
+    stage: StageId,
     label: String,
     instruction: String,
     clamp: Option<i64>,
@@ -112,33 +116,25 @@ impl Job {
 
     fn layer(&self, step: &StepSpec) -> Result<LayerBlob, BuildError> {
         let (mut failure, mut stats) = (None, None);
-        let mut index = WrittenIndex::default();
-        let written = write_layer(
-            &self.shared.place,
-            self.shared.options.compression,
-            self.shared.options.threads,
-            self.shared.interrupt.flag(),
-            &mut |sink| {
-                index.of(sink, |sink| match self.sandbox.changes(step, sink) {
-                    Ok(found) => {
-                        stats = Some(found);
-                        Ok(())
-                    }
-                    Err(error) => {
-                        let text = error.to_string();
-                        failure = Some(error);
-                        Err(std::io::Error::other(text))
-                    }
-                })
-            },
-        );
+        let mut produce = |sink: &mut dyn EntrySink| match self.sandbox.changes(step, sink) {
+            Ok(found) => {
+                stats = Some(found);
+                Ok(())
+            }
+            Err(error) => {
+                let text = error.to_string();
+                failure = Some(error);
+                Err(std::io::Error::other(text))
+            }
+        };
+        let written = sending::write(&self.shared, self.stage, &mut produce);
         let blob = match (failure, written) {
+            (Some(error), Err(BuildError::Layer(LayerError::Write { .. }))) => {
+                return Err(BuildError::of_sandbox(error));
+            }
             // The sandbox only repeats that its entries were not wanted any more.
-            (_, Err(LayerError::Interrupted)) => return Err(BuildError::Interrupted),
-            (Some(error), Err(_)) => return Err(BuildError::of_sandbox(error)),
             (_, written) => written?,
         };
-        self.shared.layers.keep_index(&blob, index);
         if let Some(stats) = stats {
             self.say_dropped(stats.dropped_xattrs, stats.skipped_sockets);
             if stats.reusable && !blob.is_empty() {
@@ -151,13 +147,7 @@ impl Job {
     /// Keeps the upper directory as the unpacked layer, so that the next RUN needs no unpacking.
     fn keep(&self, step: &StepSpec, blob: &LayerBlob) -> Result<(), BuildError> {
         let mut stack = self.parent.clone();
-        stack.push(Layer {
-            digest: blob.digest,
-            diff_id: blob.diff_id,
-            size: blob.size,
-            media_type: blob.media_type.to_owned(),
-            origin: Origin::File(blob.path.clone()),
-        });
+        stack.push(self.shared.layer(blob));
         let place = self.shared.layers.unpacked_path(&stack);
         take(&place, || self.sandbox.keep(step, &place))
     }

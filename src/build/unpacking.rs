@@ -97,7 +97,7 @@ impl Layers {
     ) -> Result<Vec<PathBuf>, BuildError> {
         let chain = chain_ids(layers);
         let places: Vec<PathBuf> =
-            chain.iter().map(|chain| self.work().layer(&chain.hex())).collect();
+            chain.iter().map(|chain| self.0.work.layer(&chain.hex())).collect();
         let stop = Interrupt::default();
         let mut jobs = Vec::new();
         let (_, mut below) = watch::channel(true);
@@ -127,7 +127,7 @@ impl Layers {
     /// Where the unpacked top of `layers` is kept.
     pub(super) fn unpacked_path(&self, layers: &[Layer]) -> PathBuf {
         let chain = chain_ids(layers).last().map(|chain| chain.hex()).unwrap_or_default();
-        self.work().layer(&chain)
+        self.0.work.layer(&chain)
     }
 
     /// Fills the place of one layer once a build, and tells the layer above.
@@ -137,7 +137,7 @@ impl Layers {
         job: Job<'_>,
         filled: watch::Sender<bool>,
     ) -> Result<(), BuildError> {
-        let cell = self.unpacking().made.cell(chain);
+        let cell = self.0.unpacking.made.cell(chain);
         let made = cell.get_or_try_init(|| self.make(&job)).await;
         made.inspect_err(|_| job.stop.set())?;
         wait_below(&job).await?;
@@ -168,7 +168,7 @@ impl Layers {
                 Taken::Locked(lock) => return Ok(Some(lock)),
                 Taken::Busy => tokio::time::sleep(LOOK).await,
             }
-            if self.interrupt().is_set() || job.stop.is_set() {
+            if self.0.interrupt.is_set() || job.stop.is_set() {
                 return Err(BuildError::Interrupted);
             }
         }
@@ -177,8 +177,8 @@ impl Layers {
     /// Unpacks a layer while it is fetched, or from its file. It is verified by both digests when
     /// this returns.
     async fn apart(&self, job: &Job<'_>) -> Result<Apart, BuildError> {
-        let turn = self.unpacking().downloads.acquire().await.expect("it is never closed");
-        let arrival = self.unpacking().arrival(job.layer.digest);
+        let turn = self.0.unpacking.downloads.acquire().await.expect("it is never closed");
+        let arrival = self.0.unpacking.arrival(job.layer.digest);
         let restarts = arrival.restarts();
         let mut file = Box::pin(self.file(job.layer));
         let path = tokio::select! {
@@ -220,16 +220,16 @@ impl Layers {
 
     /// Waits until the build, or another layer of the chain, has failed.
     async fn ended(&self, job: &Job<'_>) {
-        while !self.interrupt().is_set() && !job.stop.is_set() {
+        while !self.0.interrupt.is_set() && !job.stop.is_set() {
             tokio::time::sleep(LOOK).await;
         }
     }
 
     /// Unpacks a layer into scratch space and compares its diff id.
     async fn unpack(&self, job: &Job<'_>, source: Source) -> Result<Apart, BuildError> {
-        let _permit = self.unpacking().unpackers.acquire().await.expect("it is never closed");
+        let _permit = self.0.unpacking.unpackers.acquire().await.expect("it is never closed");
         let (sandbox, diff_id) = (Arc::clone(job.sandbox), job.layer.diff_id);
-        let ends = [self.interrupt().clone(), job.stop.clone()];
+        let ends = [self.0.interrupt.clone(), job.stop.clone()];
         blocking(move || Apart::unpack(sandbox, source, diff_id, ends)).await
     }
 }

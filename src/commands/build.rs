@@ -58,8 +58,11 @@ pub(super) async fn build(mut settings: BuildSettings, interrupt: Interrupt) -> 
     let records = storage.clone().filter(|storage| matches!(storage, Storage::Repo(_)));
     let bases = BaseCache::new(work.root().join("blobs/sha256"), records);
     let plan = plan(&settings, inputs, &registry, &bases).await?;
+    check_compression(&settings, &plan)?;
 
-    let around = Surroundings { storage, locks, registry, work, voice: settings.voice, interrupt };
+    let voice = settings.voice;
+    let destination = places::repository(&destinations);
+    let around = Surroundings { storage, destination, locks, registry, work, voice, interrupt };
     let engine = Engine::new(plan, around, options(&settings, project), &place);
     let formats = engine.plan().images.iter().map(|image| format(&settings, engine.plan(), image));
     let deliveries: Vec<Delivery> = formats
@@ -238,11 +241,12 @@ fn times(settings: &BuildSettings, inputs: &Inputs) -> Times {
 fn options(settings: &BuildSettings, project: String) -> EngineOptions {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     EngineOptions {
-        compression: Compression::default(),
+        compression: settings.compression,
         threads,
         runtime: settings.runtime,
         project,
         host: Platform::host(),
+        spool_limit: settings.spool_limit,
     }
 }
 
@@ -253,6 +257,25 @@ fn format(settings: &BuildSettings, plan: &Plan, image: &ImagePlan) -> ImageForm
         (Door::Executor, _) => ImageFormat::Docker,
         (Door::Build, _) => ImageFormat::Oci,
     }
+}
+
+/// Docker's format has no zstd layers, which must not come out only when they are to be pushed.
+fn check_compression(settings: &BuildSettings, plan: &Plan) -> Outcome<()> {
+    let refuses = |image: &&ImagePlan| format(settings, plan, image) == ImageFormat::Docker;
+    let refused = plan.images.iter().find(refuses);
+    let (Compression::Zstd { .. }, Some(image)) = (settings.compression, refused) else {
+        return Ok(());
+    };
+    let of = match image.base {
+        Parent::Base(base) => format!("as its base {} has it", plan.base(base).reference),
+        _ => "as of every image from scratch".to_owned(),
+    };
+    let message =
+        format!("--compression zstd: the image is in docker's format, {of}, without zstd");
+    Err(Failure::usage(message).hint(
+        "use --compression gzip, a base image in OCI format, or `longshore build`, which makes OCI \
+         images",
+    ))
 }
 
 /// Removes what killed builders left behind, and makes the place of this build.

@@ -106,6 +106,14 @@ pub(super) async fn destinations(
     Ok(destinations)
 }
 
+/// The first repository of a registry among the destinations.
+pub(super) fn repository(destinations: &[Destination]) -> Option<RepoStorage> {
+    destinations.iter().find_map(|destination| match destination {
+        Destination::Tag { storage: Storage::Repo(repo), .. } => Some(repo.clone()),
+        Destination::Tag { .. } | Destination::Archive { .. } => None,
+    })
+}
+
 fn repo_storage(registry: &Registry, repo: &Repository) -> Storage {
     Storage::Repo(RepoStorage::new(registry.clone(), repo.clone()))
 }

@@ -6,6 +6,7 @@ use crate::context::ContextError;
 use crate::context::remote::RemoteError;
 use crate::dockerfile::ParseError;
 use crate::ignore_rules::IgnoreError;
+use crate::layer::LayerError;
 use crate::plan::{PlanError, ResolveError};
 use crate::project::ProjectError;
 use crate::registry::RegistryError;
@@ -13,6 +14,9 @@ use crate::storage::StorageError;
 use crate::sync::SyncError;
 
 const MORE_ROOM: &str = "--work-dir names a directory with more room";
+const MORE_SPOOL: &str = "raise --spool-limit, if the work directory has room for the layer";
+const TAKER: &str =
+    "a registry takes a layer while it is made: --repo names one, or executor's --destination";
 
 impl From<ParseError> for Failure {
     fn from(error: ParseError) -> Self {
@@ -242,6 +246,14 @@ impl From<BuildError> for Failure {
             BuildError::Sandbox(_) | BuildError::File { .. } => Self::new(Kind::Unable, error),
             BuildError::Layer(ref source) if is_disk_full(source) => {
                 Self::new(Kind::Unable, error).hint(MORE_ROOM)
+            }
+            BuildError::Layer(LayerError::TooLong { .. }) => {
+                Self::new(Kind::Unable, error).hint(TAKER).hint(MORE_SPOOL)
+            }
+            BuildError::NotTaken { ref source, .. } => {
+                let (kind, hint) = registry(source);
+                let failure = Self::new(kind, error).hint(MORE_SPOOL);
+                hint.into_iter().fold(failure, |failure, hint| failure.hint(hint))
             }
             BuildError::Layer(_) => Self::new(Kind::Unable, error),
             BuildError::Interrupted => Self::new(Kind::Bug, error),

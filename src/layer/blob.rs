@@ -1,8 +1,9 @@
 //! Layers as files: entries → tar → diff id → compression → digest → spool file, in one pass.
 //!
 //! A layer is written under a temporary name and renamed to `DIR/sha256/HEX` when it is complete,
-//! which is the place of a blob in an OCI layout (OCI image layout spec, "Blobs"). Nothing here
-//! decides what is in a layer, and nothing is uploaded here.
+//! which is the place of a blob in an OCI layout (OCI image layout spec, "Blobs"). The file can be
+//! read while it grows, and one that is limited holds only a window of a longer layer, which has to
+//! be read then. Nothing here decides what is in a layer, and nothing is uploaded here.
 
 use std::fs::Permissions;
 use std::io::{self, BufWriter, Read, Write};
@@ -17,27 +18,29 @@ use tempfile::TempPath;
 use super::{
     Compression, Compressor, LayerError, Names, Sniff, TarStats, TarWriter, decoder, read_tar,
 };
+use crate::blocking::Interrupt;
 use crate::hashing::BlobHasher;
 use crate::model::{DiffId, Digest};
+use crate::ring::{RingFull, RingReader, RingWriter};
 
 /// Bytes of compressed output that are written at a time.
 const WRITE_BUFFER: usize = 128 * 1024;
 
-/// A finished layer in a file.
+/// A finished layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerBlob {
-    /// Digest of the file's bytes.
+    /// Digest of the compressed bytes.
     pub digest: Digest,
     /// Digest of the uncompressed tar.
     pub diff_id: DiffId,
-    /// Bytes of the file.
+    /// How many they are.
     pub size: u64,
     /// Bytes of the uncompressed tar.
     pub uncompressed_size: u64,
     /// The OCI media type.
     pub media_type: &'static str,
-    /// The file.
-    pub path: PathBuf,
+    /// The file; `None` for a layer longer than its file could be, which its reader has.
+    pub path: Option<PathBuf>,
     /// How many entries it has.
     pub entries: u64,
 }
@@ -46,6 +49,69 @@ impl LayerBlob {
     /// Whether the layer changes nothing.
     pub fn is_empty(&self) -> bool {
         self.entries == 0
+    }
+}
+
+/// A file that a layer is to be written to.
+#[derive(Debug)]
+pub struct LayerFile {
+    dir: PathBuf,
+    path: TempPath,
+    ring: RingWriter,
+}
+
+impl LayerFile {
+    /// A new file below `dir` that never has more than `limit` bytes.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn create(
+        dir: &Path,
+        limit: Option<u64>,
+        interrupt: Interrupt,
+    ) -> Result<Self, LayerError> {
+        let (file, path) =
+            temporary(dir).map_err(|source| LayerError::Write { dir: dir.to_owned(), source })?;
+        let ring = RingWriter::new(file, limit.unwrap_or(u64::MAX), interrupt);
+        Ok(Self { dir: dir.to_owned(), path, ring })
+    }
+
+    /// Reads the compressed bytes while they are written. A layer longer than the limit needs the
+    /// reader, and waits for it.
+    pub fn reader(&self) -> RingReader {
+        self.ring.reader()
+    }
+
+    /// Writes the layer whose entries `produce` pushes, in canonical order; see [`write_layer`].
+    ///
+    /// # Errors
+    /// [`LayerError::TooLong`] when it is longer than the limit and nobody reads it, and for the
+    /// reasons of [`write_layer`].
+    pub fn write(
+        self,
+        compression: Compression,
+        threads: usize,
+        interrupt: &AtomicBool,
+        produce: &mut dyn FnMut(&mut dyn EntrySink) -> io::Result<()>,
+    ) -> Result<LayerBlob, LayerError> {
+        let Self { dir, path, ring } = self;
+        let written = (|| {
+            let compressor = Compressor::new(compression, threads, Spool::new(ring))?;
+            let (compressor, tar) = write_tar(compressor, interrupt, produce)?;
+            let (digest, size, whole) = compressor.finish()?.finish()?;
+            let media_type = compression.media_type();
+            let path = if whole { Some(keep(&dir, path, &digest)?) } else { None };
+            let Tar { diff_id, uncompressed_size, entries } = tar;
+            Ok(LayerBlob { digest, diff_id, size, uncompressed_size, media_type, path, entries })
+        })();
+        written.map_err(|source: io::Error| {
+            let full = source.get_ref().and_then(|inner| inner.downcast_ref::<RingFull>());
+            match (interrupt.load(Ordering::Relaxed), full) {
+                (true, _) => LayerError::Interrupted,
+                (false, Some(RingFull { capacity })) => LayerError::TooLong { limit: *capacity },
+                (false, None) => LayerError::Write { dir, source },
+            }
+        })
     }
 }
 
@@ -64,20 +130,8 @@ pub fn write_layer(
     interrupt: &AtomicBool,
     produce: &mut dyn FnMut(&mut dyn EntrySink) -> io::Result<()>,
 ) -> Result<LayerBlob, LayerError> {
-    let written = (|| {
-        let (spool, path) = Spool::create(dir)?;
-        let compressor = Compressor::new(compression, threads, spool)?;
-        let (compressor, tar) = write_tar(compressor, interrupt, produce)?;
-        let (digest, size) = compressor.finish()?.finish()?;
-        let media_type = compression.media_type();
-        let path = keep(dir, path, &digest)?;
-        let Tar { diff_id, uncompressed_size, entries } = tar;
-        Ok(LayerBlob { digest, diff_id, size, uncompressed_size, media_type, path, entries })
-    })();
-    written.map_err(|source: io::Error| match interrupt.load(Ordering::Relaxed) {
-        true => LayerError::Interrupted,
-        false => LayerError::Write { dir: dir.to_owned(), source },
-    })
+    let file = LayerFile::create(dir, None, Interrupt::default())?;
+    file.write(compression, threads, interrupt, produce)
 }
 
 /// Reads a stored layer; see [`read_layer_from`].
@@ -192,39 +246,45 @@ impl<W: Write> Write for Uncompressed<'_, W> {
 
 /// The compressed side: hashes what passes into the file.
 struct Spool {
-    file: BufWriter<fs::File>,
+    ring: BufWriter<RingWriter>,
     hasher: BlobHasher,
 }
 
 impl Spool {
-    /// A new file under a temporary name; it is deleted with the returned path.
-    fn create(dir: &Path) -> io::Result<(Self, TempPath)> {
-        fs::create_dir_all(dir)?;
-        // Blobs may lie in a layout that others read; the umask still counts.
-        let readable = Permissions::from_mode(0o644);
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".layer-").permissions(readable);
-        let (file, path) = builder.tempfile_in(dir)?.into_parts();
-        let file = fs::File::from_parts(file, path.to_path_buf());
-        let file = BufWriter::with_capacity(WRITE_BUFFER, file);
-        Ok((Self { file, hasher: BlobHasher::new() }, path))
+    fn new(ring: RingWriter) -> Self {
+        let ring = BufWriter::with_capacity(WRITE_BUFFER, ring);
+        Self { ring, hasher: BlobHasher::new() }
     }
 
-    fn finish(mut self) -> io::Result<(Digest, u64)> {
-        self.file.flush()?;
-        Ok(self.hasher.finish())
+    /// Digest and size, and whether the file is the whole of it.
+    fn finish(self) -> io::Result<(Digest, u64, bool)> {
+        let ring = self.ring.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let (digest, size) = self.hasher.finish();
+        Ok((digest, size, ring.complete(digest)))
     }
+}
+
+/// A new file under a temporary name; it is deleted with the returned path.
+fn temporary(dir: &Path) -> io::Result<(fs::File, TempPath)> {
+    fs::create_dir_all(dir)?;
+    // Blobs may lie in a layout that others read; the umask still counts.
+    let readable = Permissions::from_mode(0o644);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".layer-").permissions(readable);
+    let file = builder.tempfile_in(dir)?;
+    let (file, path) = file.into_parts();
+    Ok((fs::File::from_parts(file, path.to_path_buf()), path))
 }
 
 impl Write for Spool {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = self.file.write(bytes)?;
+        let taken = self.ring.write(bytes)?;
         self.hasher.update(&bytes[..taken]);
         Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.ring.flush()
     }
 }
 

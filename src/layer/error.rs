@@ -41,6 +41,14 @@ pub enum LayerError {
         /// The cause; names the file when the file system failed.
         source: io::Error,
     },
+    /// The layer is longer than what may be kept of it, and nobody takes it while it is made.
+    #[error(
+        "the layer has more than {limit} compressed bytes, which is the limit of --spool-limit"
+    )]
+    TooLong {
+        /// How many bytes may be kept.
+        limit: u64,
+    },
     /// A stored layer could not be opened.
     #[error("cannot open layer {}", path.display())]
     Open {

@@ -8,7 +8,8 @@
 //! - [`TarWriter`]: entries to bytes, the same bytes for the same entries, always.
 //! - [`read_tar`]: bytes of unknown origin to entries that obey the rules of the entry vocabulary.
 //! - [`Compression`], [`Compressor`], [`decoder`]: gzip in parallel blocks, zstd, plain.
-//! - [`write_layer`], [`read_layer`], [`read_layer_from`]: a layer as a file with its two digests.
+//! - [`write_layer`], [`LayerFile`], [`read_layer`], [`read_layer_from`]: a layer as a file with its
+//!   two digests.
 //! - [`LayerIndex`], [`MergedIndex`]: what must be known of a base image without unpacking it.
 //! - [`Accounts`]: names of users and groups to numbers.
 
@@ -21,7 +22,7 @@ mod path;
 mod tar;
 
 pub use accounts::{AccountError, Accounts, Identity, Owner};
-pub use blob::{LayerBlob, read_layer, read_layer_from, write_layer};
+pub use blob::{LayerBlob, LayerFile, read_layer, read_layer_from, write_layer};
 pub use compress::{
     Compression, CompressionError, Compressor, ENCODER_VERSION, Format, GZIP_BLOCK, Sniff, decoder,
 };

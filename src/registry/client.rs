@@ -17,10 +17,11 @@ use super::transport::{Call, Place, Wire};
 use super::upload::Content;
 use super::{
     Arrival, BlobFile, BlobWriter, ManifestHead, Pushed, RawManifest, RegistryError,
-    RegistryOptions, Resolved, ResolvedHead, download, manifests, pipe, resolve, upload,
+    RegistryOptions, Resolved, ResolvedHead, download, manifests, pipe, resolve, stream, upload,
 };
 use crate::hashing;
 use crate::model::{Digest, Reference, Repository};
+use crate::ring::RingReader;
 
 /// Whether a request belongs to pulling or to pushing; it decides on rights and TLS settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -193,6 +194,21 @@ impl Registry {
     ) -> Result<Pushed, RegistryError> {
         let place = self.place(repository, Side::Push).await?;
         upload::push(self.wire(), &place, &Content::File(blob), mount_from).await
+    }
+
+    /// Uploads a blob while it is written. `None` when it turned out to be small, which
+    /// [`push_blob`](Self::push_blob) sends with fewer requests, or when its writer gave up.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked or refuses; [`RegistryError::Broken`] when a connection
+    /// broke and what must be sent again is not kept.
+    pub async fn stream_blob(
+        &self,
+        repository: &Repository,
+        blob: RingReader,
+    ) -> Result<Option<Pushed>, RegistryError> {
+        let place = self.place(repository, Side::Push).await?;
+        stream::stream(self.wire(), &place, blob).await
     }
 
     /// Makes the repository have a blob without its bytes, by looking or mounting; `false` when

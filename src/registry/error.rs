@@ -127,6 +127,16 @@ pub enum RegistryError {
         /// The answer.
         answer: Box<Answer>,
     },
+    /// A stream broke, and what the registry did not get is not kept any more.
+    #[error("{host} did not get all of the {action}: {reason}")]
+    Broken {
+        /// The registry.
+        host: String,
+        /// What was tried.
+        action: String,
+        /// How it broke.
+        reason: String,
+    },
     /// The answer is not one that a registry gives.
     #[error("{place} answered status {status} with {reason}; is this a container registry?")]
     Garbage {
@@ -262,6 +272,16 @@ impl RegistryError {
             Self::Stalled { .. } => true,
             Self::Refused { answer, .. } => is_transient_status(answer.status),
             _ => false,
+        }
+    }
+
+    /// Whether a stream that ended so may come through when its bytes are made once more.
+    pub fn may_stream_again(&self) -> bool {
+        const CODES: [&str; 2] = ["DIGEST_INVALID", "SIZE_INVALID"];
+        match self {
+            Self::Broken { .. } => true,
+            Self::Refused { answer, .. } if answer.has_code(&CODES) => true,
+            other => other.is_transient(),
         }
     }
 

@@ -37,6 +37,7 @@ mod pipe;
 mod resolve;
 mod retry;
 mod secret;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;

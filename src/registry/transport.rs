@@ -25,6 +25,7 @@ use super::retry::{Attempts, Schedule};
 use super::tls::Clients;
 use super::{NetworkError, RegistryError, RegistryOptions, Side, answer, location};
 use crate::model::Repository;
+use crate::ring::RingReader;
 
 /// How long the other side may be silent.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -76,6 +77,12 @@ pub(super) enum Payload {
         path: PathBuf,
         offset: u64,
         length: u64,
+    },
+    /// A part of what is still being written, or all the rest, whose length is not known yet.
+    Ring {
+        reader: RingReader,
+        offset: u64,
+        length: Option<u64>,
     },
 }
 
@@ -323,6 +330,17 @@ async fn attach(
                     taken.fetch_add(1, Ordering::Relaxed);
                 });
             request.header(CONTENT_LENGTH, *length).body(reqwest::Body::wrap_stream(pieces))
+        }
+        Payload::Ring { reader, offset, length } => {
+            let taken = Arc::clone(&progress);
+            let pieces = reader.pieces(*offset, *length).inspect(move |_| {
+                taken.fetch_add(1, Ordering::Relaxed);
+            });
+            let body = reqwest::Body::wrap_stream(pieces);
+            match length {
+                Some(length) => request.header(CONTENT_LENGTH, *length).body(body),
+                None => request.body(body),
+            }
         }
     };
     Ok((request, progress))

@@ -17,11 +17,12 @@ use super::transport::{COMMIT_PATIENCE, Call, Payload, Place, Wire};
 use super::{RegistryError, answer, location};
 use crate::model::{Digest, Repository};
 
-const MAX_MONOLITHIC: u64 = 8 * 1024 * 1024;
-const SMALL_CHUNK: u64 = 8 * 1024 * 1024;
+/// Blobs up to this size go in one PUT.
+pub(super) const MAX_MONOLITHIC: u64 = 8 * 1024 * 1024;
+pub(super) const SMALL_CHUNK: u64 = 8 * 1024 * 1024;
 /// How often an upload may start anew because the registry lost the session.
-const MAX_RESTARTS: u32 = 3;
-const OCTETS: &str = "application/octet-stream";
+pub(super) const MAX_RESTARTS: u32 = 3;
+pub(super) const OCTETS: &str = "application/octet-stream";
 
 /// A finished blob on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +158,7 @@ pub(super) async fn check(wire: &Wire, place: &Place) -> Result<(), RegistryErro
 }
 
 /// What became of starting an upload.
-enum Started {
+pub(super) enum Started {
     Mounted,
     /// An open upload, and where it goes on.
     Session(Url),
@@ -213,7 +214,7 @@ async fn start(
     }
 }
 
-async fn start_once(
+pub(super) async fn start_once(
     wire: &Wire,
     place: &Place,
     mount: Option<(&Digest, &str)>,
@@ -235,19 +236,58 @@ async fn start_once(
 }
 
 /// Gives an upload up; if that fails the registry cleans up itself some day.
-async fn cancel(wire: &Wire, place: &Place, location: Url) {
+pub(super) async fn cancel(wire: &Wire, place: &Place, location: Url) {
     match wire.send(&Call::new(place, Method::DELETE, location)).await {
         Ok(response) => tracing::debug!(status = %response.status(), "upload cancelled"),
         Err(error) => tracing::debug!(%error, "upload not cancelled"),
     }
 }
 
-fn next_location(place: &Place, response: &Response) -> Result<Url, RegistryError> {
+pub(super) fn next_location(place: &Place, response: &Response) -> Result<Url, RegistryError> {
     response
         .headers()
         .get(LOCATION)
         .and_then(|header| location::resolve(response.url(), header.to_str().ok()?))
         .ok_or_else(|| place.garbage(response, "no usable Location of the upload"))
+}
+
+/// Ends an upload with the `rest` of its bytes.
+pub(super) async fn commit(
+    wire: &Wire,
+    place: &Place,
+    mut location: Url,
+    digest: &Digest,
+    rest: Payload,
+) -> Result<(), RegistryError> {
+    location.query_pairs_mut().append_pair("digest", &digest.to_string());
+    let call = Call::new(place, Method::PUT, location)
+        .header(CONTENT_TYPE, OCTETS)
+        .payload(rest)
+        .patience(COMMIT_PATIENCE);
+    let response = wire.send(&call).await?;
+    match response.status().as_u16() {
+        201 | 204 => Ok(()),
+        _ => Err(answer::refuse(place, response).await),
+    }
+}
+
+/// Asks how far the registry got with an upload, and where it goes on; `None` when it does not
+/// know or say.
+pub(super) async fn status(wire: &Wire, place: &Place, location: Url) -> Option<(Url, u64)> {
+    match wire.send(&Call::new(place, Method::GET, location.clone())).await {
+        Ok(response) if matches!(response.status().as_u16(), 200 | 202 | 204) => {
+            let taken = received(&response)?;
+            Some((next_location(place, &response).unwrap_or(location), taken))
+        }
+        Ok(response) => {
+            tracing::debug!(status = %response.status(), "the upload's status is not known");
+            None
+        }
+        Err(error) => {
+            tracing::debug!(%error, "the upload's status is not known");
+            None
+        }
+    }
 }
 
 /// One blob on its way.
@@ -334,40 +374,19 @@ impl Upload<'_> {
         Ok(next_location(self.place, &response).unwrap_or(location))
     }
 
-    async fn commit(&mut self, mut location: Url, rest: Payload) -> Result<(), RegistryError> {
-        let digest = self.content.digest().to_string();
-        location.query_pairs_mut().append_pair("digest", &digest);
-        let call = Call::new(self.place, Method::PUT, location)
-            .header(CONTENT_TYPE, OCTETS)
-            .payload(rest)
-            .patience(COMMIT_PATIENCE);
-        let response = self.wire.send(&call).await?;
-        match response.status().as_u16() {
-            201 | 204 => Ok(()),
-            _ => Err(answer::refuse(self.place, response).await),
-        }
+    async fn commit(&mut self, location: Url, rest: Payload) -> Result<(), RegistryError> {
+        commit(self.wire, self.place, location, self.content.digest(), rest).await
     }
 
     /// After a failure: asks how far the registry got, or gives the session up.
     async fn recover(&mut self) {
-        let Some(location) = self.session.clone() else { return self.forget() };
-        if self.content.size() <= MAX_MONOLITHIC {
-            return self.forget();
-        }
-        match self.wire.send(&Call::new(self.place, Method::GET, location.clone())).await {
-            Ok(response) if matches!(response.status().as_u16(), 200 | 202 | 204) => {
-                let taken = received(&response).filter(|taken| *taken <= self.content.size());
-                self.session =
-                    taken.map(|_| next_location(self.place, &response).unwrap_or(location));
-                self.sent = taken.unwrap_or(0);
-            }
-            Ok(response) => {
-                tracing::debug!(status = %response.status(), "the upload's status is not known");
-                self.forget();
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the upload's status is not known");
-                self.forget();
+        let size = self.content.size();
+        let location = self.session.take().filter(|_| size > MAX_MONOLITHIC);
+        self.forget();
+        if let Some(location) = location {
+            let known = status(self.wire, self.place, location).await;
+            if let Some((location, taken)) = known.filter(|(_, taken)| *taken <= size) {
+                (self.session, self.sent) = (Some(location), taken);
             }
         }
     }
@@ -380,7 +399,7 @@ impl Upload<'_> {
 
 /// How many bytes the registry has, by `Range: 0-END`. `0-0` means none: registries send it for
 /// an empty upload, and whoever has one byte answers the next chunk with a range error.
-fn received(response: &Response) -> Option<u64> {
+pub(super) fn received(response: &Response) -> Option<u64> {
     range_length(response.headers().get(RANGE)?.to_str().ok()?)
 }
 
@@ -394,13 +413,13 @@ fn range_length(range: &str) -> Option<u64> {
     }
 }
 
-fn is_too_large(error: &RegistryError) -> bool {
+pub(super) fn is_too_large(error: &RegistryError) -> bool {
     matches!(error, RegistryError::Refused { answer, .. } if answer.status == 413)
         || matches!(error, RegistryError::Garbage { status: 413, .. })
 }
 
 /// Whether the upload cannot go on but a new one may succeed.
-fn is_lost_session(error: &RegistryError) -> bool {
+pub(super) fn is_lost_session(error: &RegistryError) -> bool {
     const CODES: [&str; 3] = ["BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "RANGE_INVALID"];
     match error {
         RegistryError::Refused { answer, .. } => {

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::{Layer, Origin, StageStorage, StorageError, StoredManifest};
 use crate::model::{Digest, Repository};
-use crate::registry::{BlobFile, Registry, Side};
+use crate::registry::{BlobFile, Pushed, Registry, RegistryError, Side};
+use crate::ring::RingReader;
 
 /// A repository of a registry.
 #[derive(Clone, Debug)]
@@ -17,6 +18,15 @@ impl RepoStorage {
     /// The storage in `repository`.
     pub const fn new(registry: Registry, repository: Repository) -> Self {
         Self { registry, repository }
+    }
+
+    /// Stores the bytes of a layer while they are written; `None` where
+    /// [`put_layer`](StageStorage::put_layer) is what to do, with the finished file.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked or refuses.
+    pub async fn stream_layer(&self, blob: RingReader) -> Result<Option<Pushed>, RegistryError> {
+        self.registry.stream_blob(&self.repository, blob).await
     }
 
     fn mounts(layer: &Layer) -> Vec<Repository> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::decision;
 use crate::fixture::{LONGSHORE, Texture, commit, dockerfile, write_file};
+use crate::levels::levels;
 use crate::measure::{Cost, Table, measure, run};
 use crate::registry::Registry;
 use crate::unpack;
@@ -31,7 +32,10 @@ pub(crate) const CASES: &[Case] = &[
     ("copy-300MB", copy_mixed),
     ("copy-1GiB", copy_large),
     ("copy-one-512MiB-file", copy_single),
+    ("levels", levels),
     ("unpack-400MB", unpack::compare),
+    ("copy-10GiB", copy_sparse),
+    ("copy-2GiB-noise", copy_noise),
 ];
 
 const MIB: u64 = 1 << 20;
@@ -60,9 +64,9 @@ impl Place<'_> {
     }
 
     /// Builds from nothing, each time into a storage and a work directory of its own.
-    fn cold(&self, runs: usize) -> Vec<Cost> {
+    fn cold(&self, runs: usize, flags: &[&str]) -> Vec<Cost> {
         let once = |number: usize| {
-            let cost = self.build(&format!("cold{number}"), &[]);
+            let cost = self.build(&format!("cold{number}"), flags);
             let work = self.path(&format!("work-cold{number}"));
             fs_err::remove_dir_all(work).expect("a work directory can be removed");
             cost
@@ -96,7 +100,7 @@ impl Place<'_> {
 
     /// Prints the rows of a cold build and of its peer.
     fn compare(&self, runs: usize) {
-        let ours = Table::row(self.name, &self.cold(runs));
+        let ours = Table::row(self.name, &self.cold(runs, &[]));
         let Some(costs) = self.buildah(runs) else { return };
         let theirs = Table::row(&format!("{}, buildah", self.name), &costs);
         println!(
@@ -156,9 +160,42 @@ fn copy(place: &Place<'_>, files: u64, size: u64, runs: usize) {
     place.compare(runs);
 }
 
-/// Many files, half of them incompressible.
+/// Many small files, half of them incompressible, beside the pipe that a shell script would use;
+/// the pipe neither reads a repository nor uploads anything.
 fn copy_mixed(place: &Place<'_>) {
-    copy(place, 300, 1_000_000, 3);
+    copy(place, 20_000, 15_000, 3);
+    if !std::path::Path::new("/usr/bin/pigz").exists() {
+        return;
+    }
+    let script = "tar -cf - data | pigz -p2 | sha256sum > /dev/null";
+    let pipe = || measure(&place.repository(), &["sh", "-c", script]);
+    let pipe: Vec<Cost> = (0..3).map(|_| pipe()).collect();
+    let theirs = Table::row(&format!("{}, tar | pigz | sha256sum", place.name), &pipe);
+    let ours = Table::row(&format!("{}, again", place.name), &place.cold(3, &[]));
+    println!("  {}: {:.2} of the pipe's time", place.name, ours.0 / theirs.0);
+}
+
+/// A directory with one file, outside git.
+fn copy_plain(place: &Place<'_>, write: impl FnOnce(&std::path::Path)) {
+    let directory = place.repository();
+    write(&directory.join("file"));
+    let text = "FROM scratch\nCOPY file /\n";
+    fs_err::write(directory.join("Dockerfile"), text).expect("the place of a case is writable");
+    let limited = format!("{}, --spool-limit 64M", place.name);
+    Table::row(&limited, &place.cold(1, &["--spool-limit", "64M"]));
+}
+
+/// A layer larger than any memory should be; its source needs no disk.
+fn copy_sparse(place: &Place<'_>) {
+    copy_plain(place, |path| {
+        let file = fs_err::File::create(path).expect("the place of a case is writable");
+        file.set_len(10 << 30).expect("a sparse file has any length");
+    });
+}
+
+/// A layer that compression does not make smaller.
+fn copy_noise(place: &Place<'_>) {
+    copy_plain(place, |path| write_file(path, 2 << 30, Texture::Noise, 1));
 }
 
 /// The same, larger: memory must not follow.

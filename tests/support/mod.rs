@@ -21,6 +21,7 @@ pub(crate) mod registry;
 pub(crate) mod runc;
 pub(crate) mod sandbox;
 pub(crate) mod slow_proxy;
+pub(crate) mod stall;
 pub(crate) mod tarball;
 pub(crate) mod variables;
 

@@ -60,6 +60,7 @@ impl Machine {
         let voice = Voice { level: Level::Quiet, ..Voice::default() };
         let around = Surroundings {
             storage,
+            destination: None,
             locks: Synchronization::Local(LocalLocks::new(self.root.path().join("locks"))),
             registry: Registry::new(RegistryOptions::default()).unwrap(),
             work: self.work.clone(),
@@ -72,6 +73,7 @@ impl Machine {
             runtime: Choice::Auto,
             project: "project".to_owned(),
             host: Platform::host(),
+            spool_limit: None,
         };
         Site {
             engine: Engine::new(plan, around, options, &place),
@@ -111,7 +113,7 @@ impl Machine {
             diff_id: blob.diff_id,
             size: blob.size,
             media_type: blob.media_type.to_owned(),
-            origin: Origin::File(blob.path),
+            origin: Origin::File(blob.path.unwrap()),
         }
     }
 }

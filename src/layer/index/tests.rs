@@ -466,7 +466,7 @@ proptest! {
         });
         let blob = blob.unwrap();
         let mut read = IndexSink::new();
-        read_layer(&blob.path, Some(blob.diff_id), &mut read).unwrap();
+        read_layer(blob.path.as_ref().unwrap(), Some(blob.diff_id), &mut read).unwrap();
         prop_assert_eq!(made.unwrap(), read.finish());
     }
 

@@ -8,6 +8,7 @@ mod pipes;
 mod places;
 mod real;
 mod scripted;
+mod stream;
 mod upload;
 
 use std::path::PathBuf;
@@ -15,8 +16,10 @@ use std::time::Duration;
 
 use self::scripted::{Reply, Request, Script};
 use super::{BlobFile, Registry, RegistryOptions};
+use crate::blocking::Interrupt;
 use crate::hashing::sha256;
 use crate::model::Repository;
+use crate::ring::{RingReader, RingWriter};
 
 /// Options that do not make tests wait.
 fn quick() -> RegistryOptions {
@@ -43,6 +46,14 @@ fn blob_file(directory: &tempfile::TempDir, bytes: &[u8]) -> BlobFile {
     BlobFile { path, digest, size: bytes.len() as u64 }
 }
 
+/// Both ends of a file of at most `capacity` bytes.
+fn ring(capacity: u64) -> (RingWriter, RingReader) {
+    let file = fs_err::File::from_parts(tempfile::tempfile().unwrap(), "ring");
+    let writer = RingWriter::new(file, capacity, Interrupt::default());
+    let reader = writer.reader();
+    (writer, reader)
+}
+
 #[test]
 fn the_clients_futures_can_be_spawned() {
     fn is_send<T: Send>(_: &T) {}
@@ -55,6 +66,8 @@ fn the_clients_futures_can_be_spawned() {
     is_send(&registry.head_resolve(&place.tagged("x")));
     is_send(&registry.put_manifest(&place, "x", "y", "z"));
     is_send(&registry.push_blob(&place, &blob, &[]));
+    let ring = ring(u64::MAX).1;
+    is_send(&registry.stream_blob(&place, ring));
     is_send(&registry.push_bytes(&place, "x"));
     is_send(&registry.mount_or_has(&place, &digest, &[]));
     is_send(&registry.fetch_blob(&place, &digest, 0, &blob.path));

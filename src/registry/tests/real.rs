@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::super::{ClientCertificate, Pushed, RegistryError, RegistryOptions, Secret, Side};
-use super::{blob_file, client, pattern, quick, repository};
+use super::stream::write;
+use super::{blob_file, client, pattern, quick, repository, ring};
 use crate::hashing::sha256;
 
 /// `alice` with the password `s3cret!`, by `htpasswd -Bbn`.
@@ -109,6 +110,25 @@ async fn blobs_and_manifests_go_there_and_back() {
     }
     let resolved = registry.resolve(&place.tagged("v1")).await.unwrap();
     assert_eq!((resolved.repository, resolved.manifest.digest), (place, digest));
+}
+
+#[tokio::test]
+async fn a_blob_is_pushed_while_it_is_made() {
+    let Some(real) = plain() else { return };
+    let registry = client(quick());
+    let place = repository(&real.authority, "team/app");
+    let bytes = pattern(70 << 20);
+    let blob = blob_file(&real.directory, &bytes);
+    for expected in [Pushed::Uploaded, Pushed::Existed] {
+        // A third of the blob is kept at any time.
+        let (writer, reader) = ring(24 << 20);
+        let writing = write(writer, bytes.clone());
+        assert_eq!(registry.stream_blob(&place, reader).await.unwrap(), Some(expected));
+        assert!(!writing.join().unwrap());
+    }
+    let to = real.directory.path().join("fetched");
+    registry.fetch_blob(&place, &blob.digest, blob.size, &to).await.unwrap();
+    assert!(fs_err::read(&to).unwrap() == bytes);
 }
 
 fn manifest(blobs: &[(crate::model::Digest, u64)]) -> String {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -173,6 +173,34 @@ async fn serve(
     let _ = stream.shutdown().await;
 }
 
+/// A body of `length` bytes that begins with `body`.
+async fn sized(stream: &mut TcpStream, mut body: Vec<u8>, length: usize) -> Option<Vec<u8>> {
+    let mut piece = vec![0; 64 * 1024];
+    while body.len() < length {
+        let count = stream.read(&mut piece).await.ok().filter(|count| *count > 0)?;
+        body.extend_from_slice(&piece[..count]);
+    }
+    Some(body)
+}
+
+/// A body in chunks (RFC 9112, section 7.1) that begins with `raw`; trailers are not expected.
+async fn chunked(stream: &mut TcpStream, raw: Vec<u8>) -> Option<Vec<u8>> {
+    let mut input = tokio::io::BufReader::new(std::io::Cursor::new(raw).chain(stream));
+    let mut body = Vec::new();
+    loop {
+        let mut line = String::new();
+        input.read_line(&mut line).await.ok()?;
+        let length = usize::from_str_radix(line.trim(), 16).ok()?;
+        let start = body.len();
+        body.resize(start + length, 0);
+        input.read_exact(&mut body[start..]).await.ok()?;
+        input.read_exact(&mut [0; 2]).await.ok()?;
+        if length == 0 {
+            return Some(body);
+        }
+    }
+}
+
 async fn read(stream: &mut TcpStream) -> Option<Request> {
     let mut bytes = Vec::new();
     let mut piece = vec![0; 64 * 1024];
@@ -194,12 +222,13 @@ async fn read(stream: &mut TcpStream) -> Option<Request> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let length: usize = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
-    assert!(!headers.contains_key("transfer-encoding"), "every body has a length");
-    let mut body = bytes.split_off(head_end);
-    while body.len() < length {
-        let count = stream.read(&mut piece).await.ok().filter(|count| *count > 0)?;
-        body.extend_from_slice(&piece[..count]);
-    }
+    let body = bytes.split_off(head_end);
+    let body = match headers.get("transfer-encoding") {
+        Some(_) => chunked(stream, body).await?,
+        None => {
+            let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+            sized(stream, body, length).await?
+        }
+    };
     Some(Request { method, target, headers, body })
 }

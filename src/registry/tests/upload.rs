@@ -9,31 +9,31 @@ use super::{Reply, Request, Script, blob_file, client, pattern, quick, repositor
 use crate::hashing::sha256;
 
 /// A little more than what goes in one PUT, or in one chunk.
-const SIZE: usize = 8 * 1024 * 1024 + 50_000;
+pub(super) const SIZE: usize = 8 * 1024 * 1024 + 50_000;
 const SESSION: &str = "/v2/a/blobs/uploads/1?state=secret";
 
 /// The upload half of a registry that keeps bytes, with one fault built in.
 #[derive(Default)]
-struct Store {
-    received: Mutex<Vec<u8>>,
-    done: Mutex<bool>,
+pub(super) struct Store {
+    pub(super) received: Mutex<Vec<u8>>,
+    pub(super) done: Mutex<bool>,
     faults: Mutex<u32>,
 }
 
 impl Store {
-    fn new(faults: u32) -> Arc<Self> {
+    pub(super) fn new(faults: u32) -> Arc<Self> {
         Arc::new(Self { faults: Mutex::new(faults), ..Self::default() })
     }
 
     /// Whether the fault is due; it is then used up.
-    fn fault(&self) -> bool {
+    pub(super) fn fault(&self) -> bool {
         let mut faults = self.faults.lock().unwrap();
         let due = *faults > 0;
         *faults = faults.saturating_sub(1);
         due
     }
 
-    fn take(&self, bytes: &[u8]) {
+    pub(super) fn take(&self, bytes: &[u8]) {
         self.received.lock().unwrap().extend_from_slice(bytes);
     }
 
@@ -41,7 +41,7 @@ impl Store {
         format!("0-{}", self.received.lock().unwrap().len().saturating_sub(1))
     }
 
-    fn answer(&self, request: &Request) -> Reply {
+    pub(super) fn answer(&self, request: &Request) -> Reply {
         let session = |status| Reply::status(status).header("Location", SESSION);
         match request.method.as_str() {
             "HEAD" => Reply::status(if *self.done.lock().unwrap() { 200 } else { 404 }),
@@ -77,7 +77,7 @@ async fn push(
     client(options).push_blob(&repository(&script.authority, "a"), &blob, &[]).await
 }
 
-fn methods(script: &Script) -> String {
+pub(super) fn methods(script: &Script) -> String {
     let methods: Vec<String> = script.requests().into_iter().map(|one| one.method).collect();
     methods.join(" ")
 }
