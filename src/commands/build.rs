@@ -38,8 +38,8 @@ pub(super) async fn build(mut settings: BuildSettings, interrupt: Interrupt) -> 
     let place = start(&work).await?;
     let brought = outside::bring(&mut settings, &place, &interrupt).await?;
     let settings = Arc::new(settings);
-    let reading = Arc::clone(&settings);
-    let inputs = blocking(move || inputs::read(&reading)).await?;
+    let (reading, scratch) = (Arc::clone(&settings), place.path().to_owned());
+    let inputs = blocking(move || inputs::read(&reading, &scratch)).await?;
     check_single(&settings, &inputs)?;
     check_files(&settings)?;
     let registry = Registry::new(settings.registry.clone())?;
