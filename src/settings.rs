@@ -4,6 +4,7 @@
 //! is pure. Flags win over the environment.
 
 mod build;
+mod compression;
 mod environment;
 mod executor;
 mod origin;
@@ -19,6 +20,7 @@ pub use origin::{ArchivePlace, Origin, RemoteOrigin};
 
 use crate::context::{GitDirectory, Owners};
 use crate::failure::Failure;
+use crate::layer::Compression;
 use crate::model::{Platform, Reference, Repository};
 use crate::output::Voice;
 use crate::plan::FileTimes;
@@ -119,6 +121,8 @@ pub struct BuildSettings {
     pub file_times: FileTimes,
     /// How RUN steps are executed.
     pub runtime: Choice,
+    /// How new layers are compressed.
+    pub compression: Compression,
     /// Work directories to try, in order.
     pub work_dirs: Vec<PathBuf>,
     /// Compressed bytes of one layer that may lie in the work directory; `None` for all.

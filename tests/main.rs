@@ -7,7 +7,9 @@ mod support;
 
 mod bad_input;
 mod committed;
+mod compression;
 mod contexts;
+mod cross_reading;
 mod differential;
 mod doors;
 mod endings;
@@ -15,6 +17,7 @@ mod executor;
 mod executor_registries;
 mod fixtures_work;
 mod flags;
+mod fuzz;
 mod indexes;
 mod large_layers;
 mod log;

@@ -111,6 +111,9 @@ const TOP_LEVEL: &[&str] = &[
     "tests",
 ];
 
+/// Where cargo-fuzz has its programs.
+const FUZZ_TARGETS: &str = "tests/fuzz/fuzz_targets/";
+
 /// The most lines that a source file may have.
 const LONGEST: usize = 600;
 
@@ -227,6 +230,8 @@ fn every_test_file_is_part_of_the_program() {
             }
         }
     }
+    // Programs of another workspace.
+    reached.extend(sources.keys().filter(|name| name.starts_with(FUZZ_TARGETS)).cloned());
     let orphans =
         sources.keys().filter(|name| name.starts_with("tests/") && !reached.contains(*name));
     assert_empty(&orphans.cloned().collect::<Vec<_>>());

@@ -184,7 +184,12 @@ fn builders_on_one_work_directory_fetch_and_unpack_a_layer_once() {
     let base = registry.push(&sandbox, &base::crafted(), "crafted:1");
     sandbox.write("context/Dockerfile", format!("FROM {base}\nRUN cat /op/new\n"));
     let position = registry.position(&sandbox);
-    let builders: Vec<_> = (0..3).map(|_| build(&sandbox, registry.address()).start()).collect();
+    // Storages of their own, so that every builder has to run the step.
+    let start = |number| {
+        let home = sandbox.path(format!("state{number}"));
+        build(&sandbox, registry.address()).env("LONGSHORE_HOME", home).start()
+    };
+    let builders: Vec<_> = (0..3).map(start).collect();
     for builder in builders {
         builder.outcome().success();
     }

@@ -169,8 +169,8 @@ fn write_once(
     let upload = outlet.map(|outlet| (Upload::start(outlet, file.reader()), outlet.place()));
     let flag = shared.interrupt.flag();
     let mut index = WrittenIndex::default();
-    let mut produce = |sink: &mut dyn EntrySink| index.of(sink, &mut *produce);
-    let written = file.write(options.compression, options.threads, flag, &mut produce);
+    let mut indexed = |sink: &mut dyn EntrySink| index.of(sink, |sink| produce(sink));
+    let written = file.write(options.compression, options.threads, flag, &mut indexed);
     if let Ok(blob) = &written {
         shared.layers.keep_index(blob, index);
     }

@@ -65,6 +65,12 @@ pub struct BuildArgs {
     /// Locks between builders: `:local` or `none`
     #[arg(long, value_name = "ADDRESS")]
     pub synchronization: Option<String>,
+    /// How new layers are compressed: gzip, zstd, none
+    #[arg(long, value_name = "ALGORITHM", default_value = "gzip")]
+    pub compression: String,
+    /// Level of gzip (0 to 9) or zstd (1 to 19)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub compression_level: Option<i32>,
     /// Directory for downloads and unpacked layers; RUN needs one that an overlay can lie on
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,

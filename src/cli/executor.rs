@@ -76,6 +76,12 @@ pub struct ExecutorArgs {
     /// How RUN steps are executed: auto, overlay, none
     #[arg(long, value_name = "RUNG", default_value = "auto")]
     pub runtime: String,
+    /// How new layers are compressed: gzip, or zstd if the base image is OCI's
+    #[arg(long, value_name = "ALGORITHM", default_value = "gzip")]
+    pub compression: String,
+    /// Level of gzip (0 to 9) or zstd (1 to 19); -1 is the algorithm's own
+    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    pub compression_level: i32,
     /// Directory for downloads and unpacked layers
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,

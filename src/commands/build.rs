@@ -38,8 +38,8 @@ pub(super) async fn build(mut settings: BuildSettings, interrupt: Interrupt) -> 
     let place = start(&work).await?;
     let brought = outside::bring(&mut settings, &place, &interrupt).await?;
     let settings = Arc::new(settings);
-    let reading = Arc::clone(&settings);
-    let inputs = blocking(move || inputs::read(&reading)).await?;
+    let (reading, scratch) = (Arc::clone(&settings), place.path().to_owned());
+    let inputs = blocking(move || inputs::read(&reading, &scratch)).await?;
     check_single(&settings, &inputs)?;
     check_files(&settings)?;
     let registry = Registry::new(settings.registry.clone())?;
@@ -58,6 +58,7 @@ pub(super) async fn build(mut settings: BuildSettings, interrupt: Interrupt) -> 
     let records = storage.clone().filter(|storage| matches!(storage, Storage::Repo(_)));
     let bases = BaseCache::new(work.root().join("blobs/sha256"), records);
     let plan = plan(&settings, inputs, &registry, &bases).await?;
+    check_compression(&settings, &plan)?;
 
     let voice = settings.voice;
     let destination = places::repository(&destinations);
@@ -240,7 +241,7 @@ fn times(settings: &BuildSettings, inputs: &Inputs) -> Times {
 fn options(settings: &BuildSettings, project: String) -> EngineOptions {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     EngineOptions {
-        compression: Compression::default(),
+        compression: settings.compression,
         threads,
         runtime: settings.runtime,
         project,
@@ -256,6 +257,25 @@ fn format(settings: &BuildSettings, plan: &Plan, image: &ImagePlan) -> ImageForm
         (Door::Executor, _) => ImageFormat::Docker,
         (Door::Build, _) => ImageFormat::Oci,
     }
+}
+
+/// Docker's format has no zstd layers, which must not come out only when they are to be pushed.
+fn check_compression(settings: &BuildSettings, plan: &Plan) -> Outcome<()> {
+    let refuses = |image: &&ImagePlan| format(settings, plan, image) == ImageFormat::Docker;
+    let refused = plan.images.iter().find(refuses);
+    let (Compression::Zstd { .. }, Some(image)) = (settings.compression, refused) else {
+        return Ok(());
+    };
+    let of = match image.base {
+        Parent::Base(base) => format!("as its base {} has it", plan.base(base).reference),
+        _ => "as of every image from scratch".to_owned(),
+    };
+    let message =
+        format!("--compression zstd: the image is in docker's format, {of}, without zstd");
+    Err(Failure::usage(message).hint(
+        "use --compression gzip, a base image in OCI format, or `longshore build`, which makes OCI \
+         images",
+    ))
 }
 
 /// Removes what killed builders left behind, and makes the place of this build.

@@ -43,8 +43,8 @@ impl Inputs {
     }
 }
 
-/// Reads the inputs of a build; blocking.
-pub(super) fn read(settings: &BuildSettings) -> Outcome<Inputs> {
+/// Reads the inputs of a build; blocking. Large objects are put together in `scratch`.
+pub(super) fn read(settings: &BuildSettings, scratch: &Path) -> Outcome<Inputs> {
     let committed = match &settings.revision {
         Some(revision) => Some(Committed::open(&settings.context, revision)?),
         None if settings.context.is_dir() => None,
@@ -54,7 +54,7 @@ pub(super) fn read(settings: &BuildSettings) -> Outcome<Inputs> {
         }
     };
     let contexts = BTreeMap::new();
-    let mut reader = Reader { settings, committed, contexts, warnings: Vec::new() };
+    let mut reader = Reader { settings, scratch, committed, contexts, warnings: Vec::new() };
     let Some((project, file)) = reader.project_file()? else {
         if !settings.images.is_empty() {
             let place = settings.context.display();
@@ -149,6 +149,8 @@ impl Committed {
 /// Reads the inputs of one image after the other.
 struct Reader<'a> {
     settings: &'a BuildSettings,
+    /// A directory of this build.
+    scratch: &'a Path,
     committed: Option<Committed>,
     /// By directory and ignore file: images that have both in common share the context, which is
     /// then listed once for all of them.
@@ -287,6 +289,7 @@ impl Reader<'_> {
             },
             git_directory: self.settings.git_directory,
             owners: self.settings.owners,
+            scratch: Some(self.scratch.to_owned()),
             ..ContextOptions::default()
         };
         let context: Arc<dyn ContextSource> = context::open(&place.context, options)?.into();

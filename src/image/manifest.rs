@@ -31,7 +31,7 @@ pub enum ImageError {
     #[error("unsupported manifest media type {0:?}")]
     MediaType(String),
     /// Docker's format has no such layers.
-    #[error("image format docker has no layers of type {0:?}; use --image-format oci or gzip")]
+    #[error("docker's image format has no layers of type {0:?}, as one that was stored earlier is")]
     DockerLayer(String),
     /// The index has no image for the platform.
     #[error("no image for {wanted}; there is {present}")]

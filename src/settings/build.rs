@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    BuildSettings, Door, Environment, Origin, ResultFiles, StorageChoice, Target, epoch, origin,
-    pair, platform, registry, runtime, spool_limit,
+    BuildSettings, Door, Environment, Origin, ResultFiles, StorageChoice, Target, compression,
+    epoch, origin, pair, platform, registry, runtime, spool_limit,
 };
 use crate::cli::{BuildArgs, LogArgs, LogFormat};
 use crate::context::{GitDirectory, Owners};
@@ -64,6 +64,7 @@ impl BuildSettings {
             owners: if args.strict_ownership { Owners::Own } else { Owners::Any },
             file_times: file_times(&args.timestamp)?,
             runtime: runtime(&args.runtime)?,
+            compression: compression::compression(&args.compression, args.compression_level)?,
             work_dirs: work_dir.map_or_else(|| environment.work_dirs(), |dir| vec![dir]),
             spool_limit: args.spool_limit.as_deref().map(spool_limit).transpose()?,
             home: environment.home(),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{
-    BuildSettings, Door, Environment, Origin, ResultFiles, StorageChoice, Target, epoch, origin,
-    pair, platform, registry, runtime, spool_limit,
+    BuildSettings, Door, Environment, Origin, ResultFiles, StorageChoice, Target, compression,
+    epoch, origin, pair, platform, registry, runtime, spool_limit,
 };
 use crate::cli::ExecutorArgs;
 use crate::context::{GitDirectory, Owners};
@@ -62,6 +62,7 @@ impl BuildSettings {
             owners: Owners::Any,
             file_times: FileTimes::Commit,
             runtime: runtime(&args.runtime)?,
+            compression: compression::of_executor(&args.compression, args.compression_level)?,
             work_dirs: work_dir.map_or_else(|| work_dirs(environment), |dir| vec![dir]),
             spool_limit: args.spool_limit.as_deref().map(spool_limit).transpose()?,
             home: environment.home(),

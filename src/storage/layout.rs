@@ -17,6 +17,8 @@ use crate::hashing::sha256;
 use crate::model::Digest;
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// Locked while the index or the layout itself is written; it stays in the directory.
+const LOCK: &str = ".lock";
 const VERSION: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// A layout directory.
@@ -73,21 +75,52 @@ impl LayoutStorage {
     fn initialise(&self) -> Result<(), StorageError> {
         let failed = |source| self.failed("make", source);
         fs_err::create_dir_all(&self.directory).map_err(failed)?;
-        let marker = self.directory.join("oci-layout");
-        match fs_err::read_to_string(&marker) {
-            Ok(text) => return self.check_version(&text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
+        if let Some(version) = self.version()? {
+            return self.check_version(&version);
         }
-        let mut entries = fs_err::read_dir(&self.directory).map_err(failed)?;
-        if entries.next().is_some() {
-            let reason = "it has no file oci-layout and is not empty".to_owned();
-            return Err(StorageError::NotALayout { directory: self.directory.clone(), reason });
+        // Builders that start at the same time make it once, and what a killed one began is ended.
+        self.refuse_foreign()?;
+        let _lock = self.lock()?;
+        if let Some(version) = self.version()? {
+            return self.check_version(&version);
         }
         fs_err::create_dir_all(self.directory.join("blobs/sha256")).map_err(failed)?;
         let index = Index { schema_version: 2, manifests: Vec::new(), unknown: BTreeMap::new() };
         self.replace("index.json", &index_bytes(&index)).map_err(failed)?;
         self.replace("oci-layout", VERSION.as_bytes()).map_err(failed)
+    }
+
+    /// Refuses a directory that has something in it, unless it is one that is being made a layout.
+    fn refuse_foreign(&self) -> Result<(), StorageError> {
+        let failed = |source| self.failed("make", source);
+        let mut entries = fs_err::read_dir(&self.directory).map_err(failed)?;
+        if entries.next().is_none() || self.directory.join(LOCK).exists() {
+            return Ok(());
+        }
+        let reason = "it has no file oci-layout and is not empty".to_owned();
+        Err(StorageError::NotALayout { directory: self.directory.clone(), reason })
+    }
+
+    /// Keeps other builders from changing the layout until the file is dropped.
+    fn lock(&self) -> Result<fs_err::File, StorageError> {
+        let failed = |source| self.failed("write to", source);
+        let lock = fs_err::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.directory.join(LOCK))
+            .map_err(failed)?;
+        lock.file().lock().map_err(failed)?;
+        Ok(lock)
+    }
+
+    /// The text of the file that makes a directory a layout; nothing if it is not there.
+    fn version(&self) -> Result<Option<String>, StorageError> {
+        match fs_err::read_to_string(self.directory.join("oci-layout")) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed("read", error)),
+        }
     }
 
     fn check_version(&self, text: &str) -> Result<(), StorageError> {
@@ -183,13 +216,7 @@ impl LayoutStorage {
     ) -> Result<Digest, StorageError> {
         let digest = self.write_blob(bytes)?;
         let failed = |source| self.failed("write to", source);
-        let lock = fs_err::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(self.directory.join(".lock"))
-            .map_err(failed)?;
-        lock.file().lock().map_err(failed)?;
+        let _lock = self.lock()?;
         let mut index = self.read_index()?;
         index.manifests.retain(|row| !row.is_named(tag));
         index.manifests.push(Row {

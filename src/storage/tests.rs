@@ -55,3 +55,27 @@ fn a_directory_that_is_no_layout_is_refused() {
     let error = LayoutStorage::open(directory.path()).unwrap_err();
     assert!(error.to_string().contains("has no file oci-layout and is not empty"), "{error}");
 }
+
+#[test]
+fn builders_that_start_at_once_make_one_layout() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..50 {
+        let place = directory.path().join(round.to_string());
+        let open = || LayoutStorage::open(&place).map(drop);
+        std::thread::scope(|scope| {
+            let builders: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+            for builder in builders {
+                builder.join().unwrap().unwrap();
+            }
+        });
+    }
+}
+
+#[test]
+fn a_layout_that_a_killed_builder_began_is_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    fs_err::write(directory.path().join(".lock"), "").unwrap();
+    fs_err::create_dir(directory.path().join("blobs")).unwrap();
+    LayoutStorage::open(directory.path()).unwrap();
+    assert!(directory.path().join("oci-layout").is_file());
+}

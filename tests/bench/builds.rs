@@ -10,6 +10,7 @@
 mod cases;
 mod decision;
 mod fixture;
+mod levels;
 mod measure;
 mod registry;
 mod unpack;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::decision;
 use crate::fixture::{LONGSHORE, Texture, commit, dockerfile, write_file};
+use crate::levels::levels;
 use crate::measure::{Cost, Table, measure, run};
 use crate::registry::Registry;
 use crate::unpack;
@@ -31,9 +32,10 @@ pub(crate) const CASES: &[Case] = &[
     ("copy-300MB", copy_mixed),
     ("copy-1GiB", copy_large),
     ("copy-one-512MiB-file", copy_single),
+    ("levels", levels),
+    ("unpack-400MB", unpack::compare),
     ("copy-10GiB", copy_sparse),
     ("copy-2GiB-noise", copy_noise),
-    ("unpack-400MB", unpack::compare),
 ];
 
 const MIB: u64 = 1 << 20;

@@ -33,7 +33,8 @@ pub(crate) struct Image {
 pub(crate) struct Blob {
     /// The digest of the compressed bytes, `sha256:...`.
     pub(crate) digest: String,
-    path: PathBuf,
+    /// Where it lies.
+    pub(crate) path: PathBuf,
 }
 
 impl Image {

@@ -3,6 +3,10 @@
 //! Media types of pulled layers are not always true, and the magic numbers of the formats exclude
 //! each other, so only the bytes decide (gzip: RFC 1952; zstd: RFC 8878; xz file format 1.1;
 //! bzip2). Anything else is taken as plain.
+//!
+//! Whatever a stream claims, its decoder holds no more than a fixed bound: 32 KiB of window for
+//! gzip, 900 KB of block for bzip2, 128 MiB for zstd and xz, and that only if the stream both asks
+//! for it and fills it. How much comes out is for the reader of the content to bound.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -14,6 +18,10 @@ use thiserror::Error;
 
 /// What an xz stream may ask for; `xz -9` needs 65 MiB.
 const XZ_MEMORY: u64 = 128 << 20;
+
+/// The window that a zstd frame may ask for, as a power of two: 128 MiB, what the program `zstd`
+/// takes without being asked. Levels up to 19 have at most 8 MiB.
+const ZSTD_WINDOW: u32 = 27;
 
 /// Which compressions are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +112,11 @@ fn open<'a>(
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
     Ok(match format {
         Format::Gzip => Box::new(MultiGzDecoder::new(input)),
-        Format::Zstd => Box::new(zstd::Decoder::with_buffer(input)?),
+        Format::Zstd => {
+            let mut decoder = zstd::Decoder::with_buffer(input)?;
+            decoder.window_log_max(ZSTD_WINDOW)?;
+            Box::new(decoder)
+        }
         Format::Xz => {
             let concatenated = liblzma::stream::CONCATENATED;
             let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, concatenated)?;

@@ -9,7 +9,7 @@ use super::gzip::GzipWriter;
 
 /// Raised when the bytes of any encoder change for the same input; part of what identifies stored
 /// layers, never of a stage digest.
-pub const ENCODER_VERSION: u32 = 1;
+pub const ENCODER_VERSION: u32 = 2;
 
 /// Bytes of one zstd job. Fixed, as the bytes depend on it; larger ones cost memory per thread.
 const ZSTD_JOB: u32 = 2 << 20;
@@ -32,13 +32,19 @@ pub enum Compression {
 }
 
 impl Default for Compression {
-    /// gzip as every runtime reads it, at the level where bytes and processor time are in balance.
+    /// gzip, as every runtime reads it.
     fn default() -> Self {
-        Self::Gzip { level: 2 }
+        Self::GZIP
     }
 }
 
 impl Compression {
+    /// gzip at the level where bytes and processor time are in balance (tests/bench/README.md).
+    pub const GZIP: Self = Self::Gzip { level: 2 };
+
+    /// zstd at its own default level.
+    pub const ZSTD: Self = Self::Zstd { level: 3 };
+
     /// The media type of such a layer (OCI image spec, "media types").
     pub const fn media_type(&self) -> &'static str {
         match self {

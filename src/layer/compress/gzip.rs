@@ -14,7 +14,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use flate2::{Compress, Crc, FlushCompress};
+use flate2::Crc;
+
+use super::deflate;
 
 /// Bytes of input in one block; part of what the output depends on.
 pub const GZIP_BLOCK: usize = 1 << 20;
@@ -154,35 +156,12 @@ fn work(queue: &Mutex<Receiver<Job>>, level: u32, buffers: &Buffers) {
         let Ok(job) = job else { return };
         let mut crc = Crc::new();
         crc.update(&job.block);
-        let bytes = compress(level, &job, buffers.take());
+        let mut out = buffers.take();
+        let done = deflate::compress(level, &job.block, &job.dictionary, job.last, &mut out);
+        let bytes = done.map(|()| out);
         // Nobody waits for the answer once the output has failed.
         let _ = job.done.send(Done { bytes, crc });
         buffers.give(job.block);
-    }
-}
-
-fn compress(level: u32, job: &Job, mut out: Vec<u8>) -> io::Result<Vec<u8>> {
-    // A new state for each block: one that is only reset keeps its old window, and setting a
-    // dictionary hashes one byte behind its end (seen in zlib-rs 0.6.8), so the bytes would depend
-    // on which blocks a thread had before.
-    let mut deflate = Compress::new(flate2::Compression::new(level), false);
-    if !job.dictionary.is_empty() {
-        deflate.set_dictionary(&job.dictionary)?;
-    }
-    let flush = if job.last { FlushCompress::Finish } else { FlushCompress::Sync };
-    loop {
-        let taken = usize::try_from(deflate.total_in()).expect("a block fits memory");
-        let status = deflate.compress_vec(&job.block[taken..], &mut out, flush)?;
-        let all_in = deflate.total_in() == job.block.len() as u64;
-        let complete = match flush {
-            FlushCompress::Finish => status == flate2::Status::StreamEnd,
-            // A flush is complete when it left room in the output.
-            _ => all_in && out.len() < out.capacity(),
-        };
-        if complete {
-            return Ok(out);
-        }
-        out.reserve(64 * 1024);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Compression of layers, deterministic for any number of threads, and decompression by magic.
 
 mod decode;
+mod deflate;
 mod encode;
 mod gzip;
 #[cfg(test)]

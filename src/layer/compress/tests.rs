@@ -43,6 +43,17 @@ const EACH: [Compression; 5] = [
     Compression::None,
 ];
 
+/// Bytes that nothing compresses, the same every time.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let noise = std::iter::repeat_with(move || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56).to_le_bytes()[0]
+    });
+    noise.take(length).collect()
+}
+
 /// Compresses in several ways that must not matter.
 fn check_same_bytes(compression: Compression, bytes: &[u8]) {
     let one = compress(compression, 1, bytes, GZIP_BLOCK);
@@ -71,6 +82,10 @@ fn the_bytes_do_not_depend_on_threads_or_write_sizes() {
 fn golden_digests_of_the_encoders() {
     // A change here needs another ENCODER_VERSION.
     let bytes = sample(2 * GZIP_BLOCK + 100);
+    let probed = [noise(GZIP_BLOCK), sample(GZIP_BLOCK), noise(100)].concat();
+    let compressed = compress(Compression::Gzip { level: 2 }, 2, &probed, 8192);
+    let golden = "28e38de66e9aa0458acef438a3c330951643adc743b7ce6967ebc6d2d41e56f1";
+    assert_eq!(sha256(&compressed).hex(), golden);
     for (compression, golden) in [
         (
             Compression::Gzip { level: 1 },
@@ -96,7 +111,37 @@ fn golden_digests_of_the_encoders() {
         let compressed = compress(compression, 2, &bytes, 8192);
         assert_eq!(sha256(&compressed).hex(), golden, "{compression:?}");
     }
-    assert_eq!(ENCODER_VERSION, 1);
+    assert_eq!(ENCODER_VERSION, 2);
+}
+
+#[test]
+fn noise_is_stored_and_so_never_grows() {
+    // Behind noise comes text, and behind text noise: the dictionary reaches over what is stored.
+    let mixed = [noise(2 * GZIP_BLOCK + 10), b"text ".repeat(GZIP_BLOCK / 2), noise(GZIP_BLOCK)];
+    check_same_bytes(Compression::Gzip { level: 6 }, &mixed.concat());
+    for length in [1, 100, 65_535, 65_536, GZIP_BLOCK, 3 * GZIP_BLOCK + 1] {
+        let bytes = noise(length);
+        // Ten bytes of header, eight of trailer, five for each stored block of at most 65,535.
+        let blocks =
+            bytes.chunks(GZIP_BLOCK).map(|block| block.len().div_ceil(65_535)).sum::<usize>();
+        for level in 0..=9 {
+            let compressed = compress(Compression::Gzip { level }, 2, &bytes, 8192);
+            let most = length + 18 + 5 * blocks;
+            assert!(compressed.len() <= most, "{length} at level {level}: {}", compressed.len());
+            assert!(decompress(&compressed, Sniff::Layer).unwrap() == bytes, "{length} {level}");
+        }
+    }
+}
+
+#[test]
+fn what_looks_like_noise_but_repeats_is_compressed() {
+    let repeated = noise(16_384).repeat(2 * GZIP_BLOCK / 16_384);
+    let compressed = compress(Compression::Gzip { level: 2 }, 2, &repeated, 8192);
+    assert!(compressed.len() < 3 * 16_384, "{}", compressed.len());
+    // Every byte value as often as any other, but in a row.
+    let rows: Vec<u8> = (0..GZIP_BLOCK).map(|at| (at / 4).to_le_bytes()[0]).collect();
+    let compressed = compress(Compression::Gzip { level: 2 }, 2, &rows, 8192);
+    assert!(compressed.len() < GZIP_BLOCK / 20, "{}", compressed.len());
 }
 
 #[test]
@@ -208,6 +253,23 @@ fn a_dropped_compressor_ends_its_threads() {
     let mut compressor = Compressor::new(Compression::default(), 2, Vec::new()).unwrap();
     compressor.write_all(&sample(3 * GZIP_BLOCK)).unwrap();
     drop(compressor);
+}
+
+#[test]
+fn a_frame_with_a_larger_window_than_any_level_has_is_refused() {
+    // RFC 8878, 3.1.1.1: magic, descriptor, window of 2^28 bytes, an empty last raw block.
+    let frame = [0x28, 0xb5, 0x2f, 0xfd, 0, 18 << 3, 1, 0, 0];
+    assert!(decompress(&frame, Sniff::Layer).is_err());
+    let frame = [0x28, 0xb5, 0x2f, 0xfd, 0, 17 << 3, 1, 0, 0];
+    assert_eq!(decompress(&frame, Sniff::Layer).unwrap(), b"");
+}
+
+#[test]
+fn many_empty_members_are_no_depth() {
+    let empty = compress(Compression::GZIP, 1, b"", 1);
+    let mut members = empty.repeat(50_000);
+    members.extend(compress(Compression::GZIP, 1, b"last", 4));
+    assert_eq!(decompress(&members, Sniff::Layer).unwrap(), b"last");
 }
 
 proptest! {

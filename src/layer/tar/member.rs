@@ -11,13 +11,20 @@ use super::problem::ArchiveProblem;
 use super::read::Names;
 use super::{OPAQUE, WHITEOUT, XATTR, header};
 use crate::layer::path::{
-    PATH_LIMIT, PathProblem, clean_path, components, push_component, split_last,
+    PATH_LIMIT, PathProblem, clean_path, components, display, push_component, split_last,
 };
+
+/// The longest name of an extended attribute (Linux, XATTR_NAME_MAX).
+const XATTR_NAME: usize = 255;
+
+/// The longest value of an extended attribute, and the longest list of names of a file's
+/// (Linux, XATTR_SIZE_MAX and XATTR_LIST_MAX).
+const XATTR_MOST: usize = 64 * 1024;
 
 /// What stands in front of a header and overrides its fields.
 #[derive(Default, PartialEq, Eq)]
 pub(super) struct Extra {
-    pub(super) records: Records,
+    pub(super) records: Option<Records>,
     pub(super) name: Option<Vec<u8>>,
     pub(super) target: Option<Vec<u8>>,
 }
@@ -31,16 +38,17 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(header: &Header, mut extra: Extra) -> Self {
+    pub(super) fn new(header: &Header, extra: Extra) -> Self {
+        let mut records = extra.records.unwrap_or_default();
         // An empty value takes a record back (pax, "pax Header Block").
-        let mut record = |key: &[u8]| extra.records.remove(key).filter(|value| !value.is_empty());
+        let mut record = |key: &[u8]| records.remove(key).filter(|value| !value.is_empty());
         // As in Go's reader, which reads most images: GNU names count more than PAX records.
         let name = extra.name.or(record(b"path")).unwrap_or_else(|| name_field(header));
         let target = extra
             .target
             .or(record(b"linkpath"))
             .unwrap_or_else(|| header::text(&header.as_old().linkname).to_vec());
-        Self { header: header.clone(), records: extra.records, name, target }
+        Self { header: header.clone(), records, name, target }
     }
 
     fn flag(&self) -> u8 {
@@ -53,8 +61,13 @@ impl Member {
 
     /// Bytes of content that follow the header; only files have any.
     pub(super) fn content_size(&self) -> Result<u64, ArchiveProblem> {
-        match self.flag() {
-            b'1'..=b'6' => Ok(0),
+        match (self.flag(), self.header.as_old().linkflag[0]) {
+            // A directory by its name only, the way of v7: some readers would take a file.
+            (b'5', 0 | b'0' | b'7') => match self.numeric(b"size", "size")? {
+                0 => Ok(0),
+                size => Err(ArchiveProblem::Content(size)),
+            },
+            (b'1'..=b'6', _) => Ok(0),
             _ => self.numeric(b"size", "size"),
         }
     }
@@ -96,7 +109,7 @@ impl Member {
             uid: self.id(b"uid", "uid")?,
             gid: self.id(b"gid", "gid")?,
             mtime: self.mtime()?,
-            xattrs: self.attributes(),
+            xattrs: self.attributes()?,
         };
         if entry.path.is_empty() && entry.kind != Kind::Directory {
             return Err(ArchiveProblem::Root);
@@ -108,7 +121,7 @@ impl Member {
     }
 
     fn kind(&self, size: u64) -> Result<Kind, ArchiveProblem> {
-        let sparse = self.records.keys().any(|key| key.starts_with(b"GNU.sparse."));
+        let sparse = self.records.keys().any(|key| pax::is_of_sparse_file(key));
         match self.flag() {
             b'S' => Err(ArchiveProblem::Sparse),
             b'0' if sparse => Err(ArchiveProblem::Sparse),
@@ -144,19 +157,33 @@ impl Member {
         if block[257..262] == *b"ustar" { Ok((field(329)?, field(337)?)) } else { Err(bad) }
     }
 
-    fn attributes(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    fn attributes(&self) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, ArchiveProblem> {
         let named = |(key, value): (&Vec<u8>, &Vec<u8>)| {
             let name = key.strip_prefix(XATTR).filter(|name| !name.is_empty())?;
             Some((name.to_vec(), value.clone()))
         };
-        self.records.iter().filter_map(named).collect()
+        let attributes: BTreeMap<_, _> = self.records.iter().filter_map(named).collect();
+        let beyond = |(name, value): &(&Vec<u8>, &Vec<u8>)| {
+            name.len() > XATTR_NAME || value.len() > XATTR_MOST
+        };
+        if let Some((name, value)) = attributes.iter().find(beyond) {
+            return Err(ArchiveProblem::Attribute { name: display(name), bytes: value.len() });
+        }
+        // A list of names has a NUL after each.
+        let names = attributes.keys().map(|name| name.len() + 1).sum();
+        if names > XATTR_MOST { Err(ArchiveProblem::Attributes(names)) } else { Ok(attributes) }
     }
 }
 
-/// The name of a header block, with the prefix that only POSIX archives have.
+/// The name of a header block, with the prefix that only POSIX archives have; star's is shorter,
+/// as it has two times behind it. The version after the magic is not always true.
 fn name_field(header: &Header) -> Vec<u8> {
-    let name = header::text(&header.as_old().name);
-    let prefix = header.as_ustar().map_or(&[][..], |ustar| header::text(&ustar.prefix));
+    let (name, block) = (header::text(&header.as_old().name), header.as_bytes());
+    let prefix = match (&block[257..263], &block[508..512]) {
+        (b"ustar\0", b"tar\0") => header::text(&block[345..476]),
+        (b"ustar\0", _) => header::text(&block[345..500]),
+        _ => &[],
+    };
     let mut whole = prefix.to_vec();
     if !whole.is_empty() {
         whole.push(b'/');

@@ -20,6 +20,9 @@ pub use write::{TarWriter, WriteError};
 /// Everything in a tar is a multiple of this.
 const BLOCK: usize = 512;
 
+/// The largest extended header that is read or written; Go's reader takes no larger one either.
+const PAX_LIMIT: u64 = 1 << 20;
+
 /// Prefix of the name of a whiteout (OCI image spec, "Whiteouts").
 const WHITEOUT: &[u8] = b".wh.";
 

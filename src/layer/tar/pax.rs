@@ -80,6 +80,12 @@ fn split_record(bytes: &[u8]) -> Result<(&[u8], &[u8]), PaxError> {
     Ok((record, rest))
 }
 
+/// Whether a record says that content is stored with holes: GNU's formats 0.0, 0.1 and 1.0 (GNU
+/// tar manual, "Storing Sparse Files") and star's.
+pub(super) fn is_of_sparse_file(key: &[u8]) -> bool {
+    key.starts_with(b"GNU.sparse.") || key == b"SCHILY.realsize"
+}
+
 /// The seconds of a time record, rounded down: `-1.5` is -2.
 pub(super) fn seconds(value: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(value).ok()?;

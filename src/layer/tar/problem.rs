@@ -37,6 +37,23 @@ pub enum ArchiveProblem {
     /// A header is larger than what is taken.
     #[error("a header of {0} bytes is too large")]
     Large(u64),
+    /// Two headers of one kind in front of one entry, of which readers take one or the other.
+    #[error("two {0} in front of one entry")]
+    Twice(&'static str),
+    /// A name that ends in a slash and is no directory's, as content follows.
+    #[error("a directory with {0} bytes of content")]
+    Content(u64),
+    /// An extended attribute that no file system takes.
+    #[error("extended attribute {name} of {bytes} bytes is beyond what Linux can store")]
+    Attribute {
+        /// Its name.
+        name: String,
+        /// Bytes of its value.
+        bytes: usize,
+    },
+    /// More extended attributes than a file can have.
+    #[error("{0} bytes of names of extended attributes are beyond what Linux can store")]
+    Attributes(usize),
     /// A record of a global header would change entries.
     #[error("a global extended header sets {0:?}")]
     Global(String),

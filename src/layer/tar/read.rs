@@ -1,12 +1,23 @@
 //! The hardened reader: archives of unknown origin to entries that obey the rules of
 //! [`longshore_runtime::entry`].
 //!
-//! Takes v7, ustar, PAX and GNU archives, with hard links, devices, long names and base-256
+//! Takes v7, ustar, PAX, star's and GNU archives, with hard links, devices, long names and base-256
 //! numbers. Refuses, by the entry's name: `..` components, NULs, sparse files, unknown types, and
 //! headers beyond fixed bounds. Absolute names lose their slash, as in every extractor.
 //!
 //! Readers that disagree on where an entry begins are how content is smuggled past a check, so
-//! what others interpret and this one does not (a global header with a size) is refused as well.
+//! what others interpret and this one does not (a global header with a size, a second extended
+//! header, content after a name that ends in a slash) is refused as well. Where an extended header
+//! and the field have different sizes the extended header counts, as everywhere.
+//!
+//! Names are bytes; `hdrcharset` changes nothing, as it does in Go's reader. Other records of
+//! global headers (owners, times) are not applied, as by everything that unpacks images.
+//!
+//! # Bounds
+//! An extended header has at most 1 MiB, a name or link target 64 KiB, an extended attribute 255
+//! bytes of name and 64 KiB of value, those of one file together 64 KiB of names; at most one
+//! header of each kind precedes an entry. Content is handed on in the sink's own pieces. So what
+//! is resident does not depend on the archive, however well it was compressed.
 
 use std::io::{self, Read};
 
@@ -16,12 +27,9 @@ use tar::Header;
 use super::member::{Extra, Member, number};
 use super::pax::{self, Records};
 use super::problem::{ArchiveError, ArchiveProblem};
-use super::{BLOCK, header, padding};
+use super::{BLOCK, PAX_LIMIT, header, padding};
 use crate::layer::LayerError;
 use crate::layer::path::{PATH_LIMIT, display};
-
-/// The largest extended header that is taken.
-const PAX_LIMIT: u64 = 1 << 20;
 
 /// Bytes that are skipped at a time.
 const CHUNK: usize = 16 * 1024;
@@ -163,16 +171,33 @@ impl<R: Read> Blocks<R> {
             }
             let header = Header::from_byte_slice(&block);
             match header.as_old().linkflag[0] {
-                b'x' => extra.records = self.records(header)?,
+                b'x' => {
+                    let records = self.records(header)?;
+                    self.once(&mut extra.records, records, "extended headers")?;
+                }
                 b'g' => self.global(header)?,
-                b'L' => extra.name = Some(self.long(header)?),
-                b'K' => extra.target = Some(self.long(header)?),
+                b'L' => {
+                    let name = self.long(header)?;
+                    self.once(&mut extra.name, name, "long names")?;
+                }
+                b'K' => {
+                    let target = self.long(header)?;
+                    self.once(&mut extra.target, target, "long link targets")?;
+                }
                 _ => {
                     let member = Member::new(header, extra);
                     self.name.clone_from(&member.name);
                     return Ok(Some(member));
                 }
             }
+        }
+    }
+
+    /// Headers do not add up: of two, readers take the first, the last, or parts of both.
+    fn once<T>(&self, of: &mut Option<T>, value: T, what: &'static str) -> Result<(), LayerError> {
+        match of.replace(value) {
+            None => Ok(()),
+            Some(_) => Err(self.error(ArchiveProblem::Twice(what))),
         }
     }
 
@@ -194,8 +219,7 @@ impl<R: Read> Blocks<R> {
     fn global(&mut self, header: &Header) -> Result<(), LayerError> {
         let records = self.records(header)?;
         let harmful = |key: &&Vec<u8>| {
-            matches!(key.as_slice(), b"path" | b"linkpath" | b"size")
-                || key.starts_with(b"GNU.sparse.")
+            matches!(key.as_slice(), b"path" | b"linkpath" | b"size") || pax::is_of_sparse_file(key)
         };
         match records.keys().find(harmful) {
             Some(key) => Err(self.error(ArchiveProblem::Global(display(key)))),

@@ -4,6 +4,7 @@
 mod archives;
 mod foreign;
 mod golden;
+mod hostile;
 mod round_trip;
 
 use std::io::Read;

@@ -4,6 +4,10 @@
 //! - ustar headers; names as raw bytes, split at the last slash that lets both halves fit. A PAX
 //!   header precedes an entry only if a field does not fit, or for extended attributes; its own
 //!   fields are constant and its records sorted.
+//! - Names are bytes everywhere. Records with names that are not UTF-8 have `hdrcharset=BINARY`
+//!   beside them (pax, "pax Header Block"): bsdtar fails without it; Go and Python take the names
+//!   either way; GNU tar takes them with a warning of the unknown record.
+//! - A file is its bytes: holes are zeros.
 //! - No user or group names; device numbers only for devices; directories end in a slash.
 //! - Whiteouts are empty files with mode, ids and time zero, whatever their entry says.
 //! - Entries come in [`path_order`], each path once; only [`Kind::Opaque`] repeats the path of the
@@ -19,7 +23,7 @@ use tar::{EntryType, Header};
 use thiserror::Error;
 
 use super::pax::{self, Records};
-use super::{BLOCK, OPAQUE, WHITEOUT, XATTR, header, padding};
+use super::{BLOCK, OPAQUE, PAX_LIMIT, WHITEOUT, XATTR, header, padding};
 use crate::layer::path::{PATH_LIMIT, display, is_clean, path_order, split_last};
 
 /// Bytes that are copied at a time.
@@ -67,6 +71,14 @@ pub enum WriteError {
         path: String,
         /// The attribute's name.
         name: String,
+    },
+    /// More extended attributes than readers take.
+    #[error("the extended header of {path} has {bytes} bytes, more than readers take")]
+    Large {
+        /// The refused entry.
+        path: String,
+        /// Bytes of its extended header.
+        bytes: usize,
     },
     /// A device number needs more than 21 bits.
     #[error("the device numbers of {path} do not fit a tar")]
@@ -189,11 +201,15 @@ fn headers(entry: &Entry) -> Result<Vec<u8>, WriteError> {
         attributes(entry, &mut records)?;
     }
     set_kind(&mut header, entry, &mut records)?;
+    set_charset(&mut records);
     header.set_cksum();
 
     let mut bytes = Vec::with_capacity(BLOCK);
     if !records.is_empty() {
         let content = pax::encode(&records);
+        if content.len() as u64 > PAX_LIMIT {
+            return Err(WriteError::Large { path: display(&entry.path), bytes: content.len() });
+        }
         bytes.extend_from_slice(pax_header(content.len() as u64).as_bytes());
         bytes.extend_from_slice(&content);
         bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
@@ -304,6 +320,14 @@ fn set_kind(header: &mut Header, entry: &Entry, records: &mut Records) -> Result
         }
     }
     Ok(())
+}
+
+/// Names in records are UTF-8 unless something else is said.
+fn set_charset(records: &mut Records) {
+    let is_text = |key: &[u8]| records.get(key).is_none_or(|name| str::from_utf8(name).is_ok());
+    if !is_text(b"path") || !is_text(b"linkpath") {
+        records.insert(b"hdrcharset".to_vec(), b"BINARY".to_vec());
+    }
 }
 
 fn attributes(entry: &Entry, records: &mut Records) -> Result<(), WriteError> {

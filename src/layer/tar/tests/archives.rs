@@ -6,15 +6,15 @@ use super::*;
 
 /// An archive in parts.
 #[derive(Default)]
-struct Hand(Vec<u8>);
+pub(super) struct Hand(pub(super) Vec<u8>);
 
 impl Hand {
-    fn member(mut self, flag: u8, name: &str, content: &[u8]) -> Self {
+    pub(super) fn member(mut self, flag: u8, name: &str, content: &[u8]) -> Self {
         self.push(header(flag, name, content.len() as u64), content);
         self
     }
 
-    fn link(mut self, flag: u8, name: &str, target: &str) -> Self {
+    pub(super) fn link(mut self, flag: u8, name: &str, target: &str) -> Self {
         let mut header = header(flag, name, 0);
         header.as_old_mut().linkname[..target.len()].copy_from_slice(target.as_bytes());
         self.push(header, b"");
@@ -22,25 +22,25 @@ impl Hand {
     }
 
     /// Records in front of the next member.
-    fn pax(self, records: &[(&str, &[u8])]) -> Self {
+    pub(super) fn pax(self, records: &[(&str, &[u8])]) -> Self {
         let records = records.iter().map(|(key, value)| ((*key).into(), value.to_vec())).collect();
         self.member(b'x', "pax", &pax::encode(&records))
     }
 
-    fn push(&mut self, mut header: Header, content: &[u8]) {
+    pub(super) fn push(&mut self, mut header: Header, content: &[u8]) {
         header.set_cksum();
         self.0.extend_from_slice(header.as_bytes());
         self.0.extend_from_slice(content);
         self.0.resize(self.0.len().next_multiple_of(BLOCK), 0);
     }
 
-    fn end(mut self) -> Vec<u8> {
+    pub(super) fn end(mut self) -> Vec<u8> {
         self.0.extend_from_slice(&[0; 1024]);
         self.0
     }
 }
 
-fn header(flag: u8, name: &str, size: u64) -> Header {
+pub(super) fn header(flag: u8, name: &str, size: u64) -> Header {
     let mut header = Header::new_ustar();
     header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
     header.as_old_mut().linkflag[0] = flag;
@@ -51,7 +51,7 @@ fn header(flag: u8, name: &str, size: u64) -> Header {
     header
 }
 
-fn names_of(bytes: &[u8], names: Names) -> Vec<(String, Kind)> {
+pub(super) fn names_of(bytes: &[u8], names: Names) -> Vec<(String, Kind)> {
     let entries = read(bytes, names).unwrap();
     entries
         .into_iter()
@@ -60,7 +60,7 @@ fn names_of(bytes: &[u8], names: Names) -> Vec<(String, Kind)> {
 }
 
 /// The problem an archive is refused for.
-fn refusal(bytes: &[u8]) -> String {
+pub(super) fn refusal(bytes: &[u8]) -> String {
     let error = read(bytes, Names::Layer).unwrap_err();
     match error {
         LayerError::Archive(error) => error.to_string(),
@@ -98,6 +98,27 @@ fn capabilities_with_a_newline_byte_survive() {
     entry.xattrs.insert(b"security.capability".to_vec(), value.clone());
     let back = read(&write(&[entry]), Names::Layer).unwrap();
     assert_eq!(back[0].0.xattrs[b"security.capability".as_slice()], value);
+}
+
+fn with_prefix(magic: &[u8; 8], prefix: &[u8]) -> Vec<u8> {
+    let mut header = header(b'0', "name", 0);
+    header.as_mut_bytes()[257..265].copy_from_slice(magic);
+    header.as_mut_bytes()[345..345 + prefix.len()].copy_from_slice(prefix);
+    let mut hand = Hand::default();
+    hand.push(header, b"");
+    hand.end()
+}
+
+/// A header of star's, with a prefix without a NUL and a time right behind it.
+fn star() -> Vec<u8> {
+    let mut header = header(b'0', "name", 0);
+    let bytes = header.as_mut_bytes();
+    bytes[345..476].fill(b'p');
+    bytes[476..487].copy_from_slice(b"14524770400");
+    bytes[508..512].copy_from_slice(b"tar\0");
+    let mut hand = Hand::default();
+    hand.push(header, b"");
+    hand.end()
 }
 
 #[test]
@@ -142,6 +163,11 @@ fn names_are_taken_from_all_their_places() {
             "a",
             Kind::Symlink { target: b"../../x".to_vec() },
         ),
+        // Only the magic tells whether there is a prefix, whatever the version says.
+        (with_prefix(b"ustar\0  ", b"prefix"), "prefix/name", file(0)),
+        (with_prefix(b"ustar  \0", b"prefix"), "name", file(0)),
+        (with_prefix(b"\0\0\0\0\0\0\0\0", b"prefix"), "name", file(0)),
+        (star(), &format!("{}/name", "p".repeat(131)), file(0)),
         // Sizes of anything but files mean nothing.
         (
             {

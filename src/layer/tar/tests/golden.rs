@@ -114,6 +114,24 @@ fn what_does_not_fit_goes_into_a_golden_pax_header() {
             r"0:././@PaxHeader 100:0000644 108:0000000 116:0000000 124:00000000163 136:00000000000 148:0010233 156:x 257:ustar 263:00 | 0:115 linkpath=<n*101>\n | 0:a 100:0000777 108:0000000 116:0000000 124:00000000000 136:00000000000 148:0033477 156:2<n*100>ustar 263:00",
         ),
         (
+            Entry::new(
+                "a",
+                Kind::Symlink { target: [b"\xff".as_slice(), &[b'n'; 100]].concat() },
+                0o777,
+                0,
+            ),
+            r"0:././@PaxHeader 100:0000644 108:0000000 116:0000000 124:00000000210 136:00000000000 148:0010224 156:x 257:ustar 263:00 | 0:21 hdrcharset=BINARY\n115 linkpath=\xff<n*100>\n | 0:a 100:0000777 108:0000000 116:0000000 124:00000000000 136:00000000000 148:0033720 156:2\xff<n*99>ustar 263:00",
+        ),
+        (
+            Entry::new(
+                [b"\xff".as_slice(), &[b'n'; 99]].concat(),
+                Kind::Symlink { target: b"\xfe".to_vec() },
+                0o777,
+                0,
+            ),
+            r"0:\xff<n*99>0000777 108:0000000 116:0000000 124:00000000000 136:00000000000 148:0034155 156:2\xfe 257:ustar 263:00",
+        ),
+        (
             with_xattr,
             r"0:././@PaxHeader 100:0000644 108:0000000 116:0000000 124:00000000106 136:00000000000 148:0010230 156:x 257:ustar 263:00 | 0:41 SCHILY.xattr.security.capability=\x01 39:\x02\n29 SCHILY.xattr.user.b=1\n2=\xff\n | 0:a 100:0000644 108:0000000 116:0000000 124:00000000000 136:14524770400 148:0006140 156:0 257:ustar 263:00",
         ),
@@ -159,6 +177,83 @@ fn files_beyond_octal_have_their_size_in_a_record() {
     drop(tar);
     let golden = r"0:././@PaxHeader 100:0000644 108:0000000 116:0000000 124:00000000023 136:00000000000 148:0010226 156:x 257:ustar 263:00 | 0:19 size=8589934592\n | 0:a 100:0000644 108:0000000 116:0000000 124:00000000000 136:14524770400 148:0006140 156:0 257:ustar 263:00";
     assert_eq!(dump_all(&bytes), golden);
+}
+
+/// Content that costs nothing: as many bytes as are asked for, whatever they are.
+struct Anything;
+
+impl Read for Anything {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        Ok(buffer.len())
+    }
+}
+
+/// Keeps the first bytes and counts all of them.
+#[derive(Default)]
+struct Beginning {
+    kept: Vec<u8>,
+    bytes: u64,
+}
+
+impl std::io::Write for Beginning {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let room = 2048_usize.saturating_sub(self.kept.len()).min(bytes.len());
+        self.kept.extend_from_slice(&bytes[..room]);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_file_beyond_octal_is_written_and_read_whole() {
+    let size = (8 << 30) + 1;
+    let mut tar = TarWriter::new(Beginning::default());
+    tar.entry(&file("a", size), &mut Anything).unwrap();
+    tar.entry(&file("b", 0), &mut std::io::empty()).unwrap();
+    let written = tar.finish().unwrap();
+    // Extended header, its content, header, content in whole blocks; header of b; end.
+    assert_eq!(written.bytes, 3 * 512 + (8 << 30) + 512 + 512 + 1024);
+
+    let last = write(&[file("b", 0)]);
+    let archive = written.kept[..1536].chain(Anything.take((8 << 30) + 512)).chain(last.as_slice());
+    let mut entries = Vec::new();
+    let mut sink = |entry: &Entry, _: &mut dyn Read| {
+        entries.push(entry.clone());
+        Ok(())
+    };
+    let stats = read_tar(archive, Names::Layer, &mut sink).unwrap();
+    assert_eq!((stats.entries, stats.content), (2, size));
+    assert_eq!(entries, [file("a", size), file("b", 0)]);
+}
+
+#[test]
+fn a_file_with_holes_is_its_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (holes, dense) = (dir.path().join("holes"), dir.path().join("dense"));
+    let sparse = fs_err::File::create(&holes).unwrap();
+    sparse.set_len(1 << 20).unwrap();
+    fs_err::write(&dense, vec![0; 1 << 20]).unwrap();
+    let [holes, dense] = [holes, dense].map(|path| {
+        let mut tar = TarWriter::new(Vec::new());
+        tar.entry(&file("a", 1 << 20), &mut fs_err::File::open(path).unwrap()).unwrap();
+        tar.finish().unwrap()
+    });
+    assert!(holes == dense);
+}
+
+#[test]
+fn more_attributes_than_readers_take_are_refused() {
+    let mut entry = file("a", 0);
+    for at in 0..17 {
+        entry.xattrs.insert(format!("user.{at:02}").into(), vec![0; 65_536]);
+    }
+    let error = TarWriter::new(std::io::sink()).entry(&entry, &mut std::io::empty());
+    let text = error.unwrap_err().to_string();
+    assert_eq!(text, "the extended header of a has 1114588 bytes, more than readers take");
 }
 
 #[test]
