@@ -1,4 +1,5 @@
-//! `--no-worktree`: what is committed counts and nothing else, with or without a checkout.
+//! Git contexts: `--no-worktree` and `--commit`, where what is committed counts and nothing else, and
+//! clones of every kind.
 
 use std::os::unix::fs::chown;
 
@@ -227,4 +228,68 @@ fn layers_with_content_times_are_the_same_in_every_commit() {
     origin.run(&["commit", "--quiet", "--allow-empty", "--message", "later"]);
     assert_eq!(layer("three", "content"), first);
     assert_eq!((fixed.1, layer("four", "1500000000")), (1_500_000_000, fixed));
+}
+
+#[test]
+fn clones_of_every_kind_are_the_same_context() {
+    let sandbox = Sandbox::new();
+    let (origin, bare) = two_commits(&sandbox);
+    sandbox.write("origin/.dockerignore", "app/*.log\n");
+    sandbox.write("origin/Dockerfile", "FROM scratch\nCOPY . /all/\n");
+    origin.commit("third");
+    origin.run(&["push", "--quiet", &bare, "main"]);
+    origin.run(&["config", "uploadpack.allowFilter", "true"]);
+    let url = format!("file://{}", sandbox.path("origin").display());
+    let clone = |flag: &str, name: &str| {
+        origin.run(&["clone", "--quiet", flag, &url, &format!("../{name}")]);
+    };
+    clone("--no-local", "full");
+    clone("--depth=1", "shallow");
+    clone("--filter=blob:none", "partial");
+    clone("--no-checkout", "empty");
+    origin.run(&["worktree", "add", "--quiet", "--detach", "../linked"]);
+    origin.run(&["clone", "--quiet", "--no-local", &url, "../moved/elsewhere"]);
+    Git::open(sandbox.path("full")).run(&["gc", "--quiet", "--aggressive"]);
+    let build = |flag: &str, context: &str| {
+        let build = longshore(&sandbox).args(["build", flag, context]);
+        built_reference(&build.outcome().success())
+    };
+    let expected = build("--log-quiet", "origin");
+    for context in ["full", "shallow", "partial", "linked", "moved/elsewhere", "origin/.git/.."] {
+        assert_eq!(build("--log-quiet", context), expected, "{context}");
+    }
+    for context in ["full", "shallow", "partial", "linked", "empty", &bare] {
+        assert_eq!(build("--no-worktree", context), expected, "{context}, committed");
+    }
+}
+
+#[test]
+fn submodules_count_by_what_is_checked_out() {
+    let sandbox = Sandbox::new();
+    sandbox.write("library/file", "first\n");
+    let library = Git::init(sandbox.path("library"));
+    library.commit("first");
+    sandbox.write("origin/Dockerfile", "FROM scratch\nCOPY . /all/\n");
+    let origin = Git::init(sandbox.path("origin"));
+    let place = sandbox.path("library").display().to_string();
+    let allow = ["-c", "protocol.file.allow=always"];
+    origin.run(&[&allow[..], &["submodule", "add", "--quiet", &place, "lib"]].concat());
+    origin.commit("with a submodule");
+    let build = |context: &str| longshore(&sandbox).args(["build", "--tag", "v1", context]);
+    let first = built_reference(&build("origin").outcome().success());
+    assert!(has(&image(&sandbox).tree(), "all/lib/file", "first\n"));
+
+    sandbox.write("library/file", "second\n");
+    library.commit("second");
+    Git::open(sandbox.path("origin/lib")).run(&[&allow[..], &["pull", "--quiet"]].concat());
+    let second = built_reference(&build("origin").outcome().success());
+    assert_ne!(first, second);
+    assert!(has(&image(&sandbox).tree(), "all/lib/file", "second\n"));
+
+    origin.run(&["clone", "--quiet", ".", "../clone"]);
+    let expected = "submodule \"lib\" is not checked out";
+    let outcome = build("clone").outcome().exits(10);
+    assert!(outcome.stderr.contains(expected), "{}", outcome.report());
+    let outcome = build("clone").arg("--no-worktree").outcome().exits(10);
+    assert!(outcome.stderr.contains(expected), "{}", outcome.report());
 }

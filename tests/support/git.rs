@@ -26,6 +26,11 @@ impl Git {
         git
     }
 
+    /// A repository that is there already.
+    pub(crate) fn open(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into() }
+    }
+
     /// Runs git in the worktree and returns what it printed.
     pub(crate) fn run(&self, words: &[&str]) -> String {
         command().within(&self.directory).args(words).succeed()
