@@ -487,7 +487,7 @@ fn work_directories_without_room_or_right_are_named() {
             50,
             r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
 [image 1] RUN true (rung [RUNG])
-error: [SANDBOX]/work/blobs/sha256/[HEX]: file cannot be read or written
+error: [SANDBOX]/work/blobs/sha256/[HEX].part: file cannot be read or written
   caused by: No space left on device (os error 28)
 hint: --work-dir names a directory with more room
 "#,

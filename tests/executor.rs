@@ -274,7 +274,6 @@ fn what_is_not_there_yet_is_an_error_and_no_silent_difference() {
     for flag in [
         "--reproducible",
         "--single-snapshot",
-        "--compression=zstd",
         "--cache-ttl=1h",
         "--cache-dir=/cache",
         "--no-push-cache",
