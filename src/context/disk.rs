@@ -1,16 +1,22 @@
 //! What plain directories and work trees have in common: parts of a directory are looked at when
 //! they are asked for, and listed once.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::identity::{Identity, of_entries};
 use super::listing::Listing;
+use super::path::is_below;
 use super::read::{join, parents_are_directories};
-use super::walk::{Tracker, Walk, special_kind};
+use super::walk::{Tracker, Walk, Walked, special_kind};
 use super::{At, ContextError};
 use crate::ignore_rules::IgnoreRules;
+
+/// How many entries are remembered when only their identity was asked for: what is built a while
+/// later is then what was there at the start. Of more, a second walk must find the same.
+const KEPT: usize = 30_000;
 
 /// A context's directory on disk.
 #[derive(Debug)]
@@ -25,12 +31,23 @@ pub(super) struct Disk {
     seen: Mutex<Seen>,
 }
 
-/// What was listed so far.
+/// What was seen so far.
 #[derive(Debug, Default)]
 struct Seen {
-    /// By where the listing starts; nothing if no part of the context is there.
-    listings: Vec<(Vec<u8>, Option<Listing>)>,
+    /// By path; nothing where no part of the context is there.
+    identities: BTreeMap<Vec<u8>, Option<Identity>>,
+    /// By where they start.
+    listings: Vec<(Vec<u8>, Listing)>,
     notes: Vec<String>,
+}
+
+impl Seen {
+    /// The listing of `path`, if it is (in) one that is there.
+    fn listing(&self, path: &[u8]) -> Option<Listing> {
+        let around = |start: &Vec<u8>| start == path || is_below(path, start);
+        let (_, listing) = self.listings.iter().find(|(start, _)| around(start))?;
+        listing.part(path)
+    }
 }
 
 impl Disk {
@@ -88,50 +105,79 @@ impl Disk {
         Ok(names)
     }
 
-    /// What is at and below `path`, walked once however often it is asked for; `tracker` is asked
-    /// for only when there is something to walk.
+    /// What identifies what is at and below `path`, walked once however often it is asked for;
+    /// `tracker` is asked for only when there is something to walk.
+    pub(super) fn identity<'a>(
+        &self,
+        path: &[u8],
+        tracker: impl FnOnce() -> Result<Option<&'a dyn Tracker>, ContextError>,
+    ) -> Result<Option<Identity>, ContextError> {
+        let mut seen = self.seen();
+        if let Some(known) = seen.identities.get(path) {
+            return Ok(known.clone());
+        }
+        let identity = match seen.listing(path) {
+            Some(listing) => Some(of_entries(path, listing.entries())),
+            None => {
+                let Walked { identity, listing, .. } = self.walk(path, &mut seen, KEPT, tracker)?;
+                let kept = listing.filter(|_| identity.is_some());
+                seen.listings.extend(kept.map(|listing| (path.to_vec(), listing)));
+                identity
+            }
+        };
+        seen.identities.insert(path.to_vec(), identity.clone());
+        Ok(identity)
+    }
+
+    /// What is at and below `path`; it has the identity that was told before, if it was.
     pub(super) fn listing<'a>(
         &self,
         path: &[u8],
         tracker: impl FnOnce() -> Result<Option<&'a dyn Tracker>, ContextError>,
     ) -> Result<Option<Listing>, ContextError> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for (start, listing) in &seen.listings {
-            if start == path {
-                return Ok(listing.clone());
-            }
-            if super::path::is_below(path, start) {
-                return Ok(listing.as_ref().and_then(|listing| listing.part(path)));
-            }
+        let mut seen = self.seen();
+        if let Some(listing) = seen.listing(path) {
+            return Ok(Some(listing));
         }
-        let listing = match self.find(path)? {
-            None => None,
-            Some(_) => {
-                let walk = Walk {
-                    root: &self.root,
-                    start: path,
-                    ignore: &self.ignore,
-                    tracker: tracker()?,
-                    drop_git: self.drop_git,
-                    times: self.times,
-                };
-                let (listing, notes) = walk.list()?;
-                seen.notes.extend(notes);
-                listing.part(path)
-            }
-        };
-        seen.listings.push((path.to_vec(), listing.clone()));
+        let Walked { identity, listing, .. } = self.walk(path, &mut seen, usize::MAX, tracker)?;
+        let known = seen.identities.entry(path.to_vec()).or_insert_with(|| identity.clone());
+        if *known != identity {
+            return Err(ContextError::Changed { path: join(&self.root, path) });
+        }
+        let listing = listing.filter(|_| identity.is_some());
+        seen.listings.extend(listing.clone().map(|listing| (path.to_vec(), listing)));
         Ok(listing)
     }
 
-    /// What identifies what [`Self::listing`] gives.
-    pub(super) fn identity(path: &[u8], listing: Option<&Listing>) -> Option<Identity> {
-        listing.map(|listing| of_entries(path, listing.entries()))
+    fn walk<'a>(
+        &self,
+        path: &[u8],
+        seen: &mut Seen,
+        keeps: usize,
+        tracker: impl FnOnce() -> Result<Option<&'a dyn Tracker>, ContextError>,
+    ) -> Result<Walked, ContextError> {
+        if self.find(path)?.is_none() {
+            return Ok(Walked::default());
+        }
+        let walk = Walk {
+            root: &self.root,
+            ignore: &self.ignore,
+            tracker: tracker()?,
+            drop_git: self.drop_git,
+            times: self.times,
+            keeps,
+        };
+        let walked = walk.run(path)?;
+        seen.notes.extend(walked.notes.iter().cloned());
+        Ok(walked)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn notes(&self) -> Vec<String> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut notes = seen.notes.clone();
+        let mut notes = self.seen().notes.clone();
         notes.sort_unstable();
         notes.dedup();
         notes

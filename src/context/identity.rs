@@ -98,7 +98,7 @@ pub(super) fn of_entries(root: &[u8], entries: &[ContextEntry]) -> Identity {
     let mut identity = Identity {
         mode: TREE_MODE,
         object: ObjectId::default(),
-        marks: marks(root, entries),
+        marks: marks(entries.iter().filter(|entry| entry.path != root).filter_map(Odd::of)),
         submodule: None,
     };
     let missing = entries.iter().find(|entry| entry.kind == EntryKind::Submodule);
@@ -147,7 +147,7 @@ fn row(path: &[u8], mode: u32, object: ObjectId) -> TreeRow {
 }
 
 /// The mode that git would record.
-fn git_mode(entry: &ContextEntry) -> u32 {
+pub(super) fn git_mode(entry: &ContextEntry) -> u32 {
     match entry.kind {
         EntryKind::File if entry.mode & 0o100 != 0 => EXECUTABLE_MODE,
         EntryKind::File => FILE_MODE,
@@ -158,7 +158,7 @@ fn git_mode(entry: &ContextEntry) -> u32 {
 }
 
 /// The mode of a selected thing itself, permission bits and all.
-fn own_mode(entry: &ContextEntry) -> u32 {
+pub(super) fn own_mode(entry: &ContextEntry) -> u32 {
     match entry.kind {
         EntryKind::File => 0o100_000 | entry.mode,
         EntryKind::Directory if entry.mode == 0o755 => TREE_MODE,
@@ -167,28 +167,41 @@ fn own_mode(entry: &ContextEntry) -> u32 {
     }
 }
 
-fn marks(root: &[u8], entries: &[ContextEntry]) -> Vec<Mark> {
-    let mut marks = Vec::new();
-    let mut names: BTreeMap<Inode, &[u8]> = BTreeMap::new();
-    for entry in entries {
-        if let Some(inode) = entry.inode {
-            let first = *names.entry(inode).or_insert(&entry.path);
-            if first != entry.path {
-                let (path, first) = (entry.path.clone(), first.to_vec());
-                marks.push(Mark::HardLink { path, first });
-                continue;
-            }
-        }
-        let usual = match entry.kind {
+/// A file or directory of which a mark may have to be made.
+#[derive(Clone, Debug)]
+pub(super) struct Odd {
+    pub(super) path: Vec<u8>,
+    /// Permission bits that are not git's.
+    bits: Option<u32>,
+    inode: Option<Inode>,
+}
+
+impl Odd {
+    pub(super) fn of(entry: &ContextEntry) -> Option<Self> {
+        let is_usual = match entry.kind {
             EntryKind::File => matches!(entry.mode, 0o644 | 0o755),
             EntryKind::Directory => entry.mode == 0o755,
             EntryKind::Symlink { .. } | EntryKind::Submodule => true,
         };
-        if !usual && entry.path != root {
-            marks.push(Mark::Mode { path: entry.path.clone(), bits: entry.mode });
-        }
+        let bits = (!is_usual).then_some(entry.mode);
+        let is_odd = bits.is_some() || entry.inode.is_some();
+        is_odd.then(|| Self { path: entry.path.clone(), bits, inode: entry.inode })
     }
-    marks
+}
+
+/// The marks of what comes in the context's order.
+pub(super) fn marks(odd: impl IntoIterator<Item = Odd>) -> Vec<Mark> {
+    let mut names: BTreeMap<Inode, Vec<u8>> = BTreeMap::new();
+    let mark = |Odd { path, bits, inode }: Odd| {
+        if let Some(inode) = inode {
+            let first = names.entry(inode).or_insert_with(|| path.clone());
+            if *first != path {
+                return Some(Mark::HardLink { path, first: first.clone() });
+            }
+        }
+        bits.map(|bits| Mark::Mode { path, bits })
+    };
+    odd.into_iter().filter_map(mark).collect()
 }
 
 #[cfg(test)]

@@ -51,34 +51,19 @@ pub(super) struct Found {
 pub(super) enum Presence {
     /// Always.
     Always,
-    /// When anything is below it, excluded or not: git knows no empty directories.
-    Filled,
     /// When an entry is below it: an excluded directory with an exception in it.
     Parent,
-    /// Never, but what it lies in is not empty.
-    Never,
 }
 
 /// Sorts what was found, and leaves out what is not part of the context.
 pub(super) fn arrange(mut found: Vec<Found>) -> Listing {
     found.sort_unstable_by(|a, b| by_components(&a.entry.path, &b.entry.path));
     let mut entries: Vec<ContextEntry> = Vec::with_capacity(found.len());
-    // What was left out last; from the end, a directory's content comes right before it.
-    let mut left_out: Option<Vec<u8>> = None;
+    // From the end, a directory's content comes right before it.
     for Found { entry, presence } in found.into_iter().rev() {
         let is_parent = entries.last().is_some_and(|last| is_below(&last.path, &entry.path));
-        let is_filled =
-            is_parent || left_out.as_ref().is_some_and(|path| is_below(path, &entry.path));
-        let is_present = match presence {
-            Presence::Always => true,
-            Presence::Filled => is_filled,
-            Presence::Parent => is_parent,
-            Presence::Never => false,
-        };
-        if is_present {
+        if presence == Presence::Always || is_parent {
             entries.push(entry);
-        } else if presence == Presence::Never || is_filled {
-            left_out = Some(entry.path);
         }
     }
     entries.reverse();

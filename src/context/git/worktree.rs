@@ -79,7 +79,7 @@ impl ContextSource for WorktreeContext {
     }
 
     fn identity(&self, path: &[u8]) -> Result<Option<Identity>, ContextError> {
-        Ok(Disk::identity(path, self.listing(path)?.as_ref()))
+        self.disk.identity(path, || Ok(Some(self.tracked()?)))
     }
 
     fn listing(&self, path: &[u8]) -> Result<Option<Listing>, ContextError> {
