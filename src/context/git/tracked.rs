@@ -21,7 +21,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
 use super::index::{self, Files, Stat, State};
-use super::objects::Store;
+use super::objects::{Snapshot, Store};
 use super::repository::Repository;
 use crate::context::identity::{EXECUTABLE_MODE, SUBMODULE_MODE, TreeRow};
 use crate::context::walk::Tracking;
@@ -37,6 +37,7 @@ pub(super) struct Tracked {
     /// When the index was written.
     written: Time,
     objects: Arc<Store>,
+    packs: Snapshot,
 }
 
 /// Seconds and nanoseconds; nought nanoseconds may mean that they are not known.
@@ -54,6 +55,7 @@ impl Tracked {
             trusts_file_mode: repository.layout.trusts_file_mode()?,
             written: (0, 0),
             objects: Arc::clone(&repository.objects),
+            packs: repository.objects.snapshot(),
         };
         let place = repository.layout.directory.join("index");
         match index::read(&place, &repository.prefix) {
@@ -131,7 +133,7 @@ impl Tracked {
 
     /// Whether the blob is here and as long as the file; see the module's text.
     fn has_size(&self, object: ObjectId, metadata: &Metadata) -> bool {
-        self.objects.size(object).is_ok_and(|size| size == metadata.len())
+        self.objects.size_from(&self.packs, object).is_ok_and(|size| size == metadata.len())
     }
 
     /// Whether the file may have been written again after the index without a trace in its times.

@@ -35,7 +35,7 @@ mod store;
 pub(super) use error::ObjectError;
 pub(super) use kind::ObjectKind;
 pub(super) use reader::ObjectReader;
-pub(super) use store::Store;
+pub(super) use store::{Snapshot, Store};
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::ops::Deref;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -32,7 +33,7 @@ pub(super) struct Pack {
     /// Tells packs apart.
     pub(super) number: u64,
     pub(super) path: PathBuf,
-    held: OnceLock<Arc<Opened>>,
+    held: OnceLock<Opened>,
     /// How much of the index may be held in memory.
     room: Arc<AtomicU64>,
 }
@@ -68,20 +69,40 @@ pub(super) struct PackEntry {
     ahead_length: usize,
 }
 
+/// An opened pack: one that stays open, or one that is closed after use.
+enum Handle<'a> {
+    Held(&'a Opened),
+    Own(Box<Opened>),
+}
+
+impl Deref for Handle<'_> {
+    type Target = Opened;
+
+    fn deref(&self) -> &Opened {
+        match self {
+            Self::Held(opened) => opened,
+            Self::Own(opened) => opened,
+        }
+    }
+}
+
 impl Pack {
     pub(super) fn new(number: u64, path: PathBuf, room: &Arc<AtomicU64>) -> Self {
         Self { number, path, held: OnceLock::new(), room: Arc::clone(room) }
     }
 
-    fn opened(&self) -> io::Result<Arc<Opened>> {
+    /// The files of the pack. No count of references is touched for held ones: all threads of a walk
+    /// ask here for every file.
+    fn opened(&self) -> io::Result<Handle<'_>> {
         if let Some(opened) = self.held.get() {
-            return Ok(Arc::clone(opened));
+            return Ok(Handle::Held(opened));
         }
         if self.number >= HELD {
-            return Opened::open(&self.path, &AtomicU64::new(0)).map(Arc::new);
+            let opened = Opened::open(&self.path, &AtomicU64::new(0))?;
+            return Ok(Handle::Own(Box::new(opened)));
         }
-        let opened = Arc::new(Opened::open(&self.path, &self.room)?);
-        Ok(Arc::clone(self.held.get_or_init(|| opened)))
+        let opened = Opened::open(&self.path, &self.room)?;
+        Ok(Handle::Held(self.held.get_or_init(|| opened)))
     }
 
     /// Where an object lies.

@@ -44,6 +44,38 @@ struct Packs {
     room: Arc<AtomicU64>,
 }
 
+/// The packs that there were at some time.
+#[derive(Debug)]
+pub(in crate::context::git) struct Snapshot(Arc<Packs>);
+
+impl Packs {
+    /// The pack that had the last object; written only when it changes, since threads share it.
+    fn remember(&self, number: usize) {
+        if self.last.load(Ordering::Relaxed) != number {
+            self.last.store(number, Ordering::Relaxed);
+        }
+    }
+
+    /// The size of an object of these packs; nothing if that takes a longer look.
+    fn size(&self, id: ObjectId) -> Option<u64> {
+        let count = self.list.len();
+        let last = self.last.load(Ordering::Relaxed);
+        for number in (0..count).map(|step| (last + step) % count) {
+            let pack = &self.list[number];
+            let Some(at) = pack.find(id).ok()? else { continue };
+            self.remember(number);
+            let entry = pack.entry(at).ok()?;
+            return match entry.stored {
+                Stored::Whole(_) => Some(entry.size),
+                Stored::OffsetDelta(_) | Stored::NamedDelta(_) => {
+                    pack.delta_sizes(&entry).ok().map(|sizes| sizes.result)
+                }
+            };
+        }
+        None
+    }
+}
+
 /// Where an object is.
 enum Location {
     Loose(PathBuf, Arc<File>),
@@ -130,6 +162,24 @@ impl Store {
         size.map_err(|source| ObjectError::Unreadable { id, path: path.to_owned(), source })
     }
 
+    /// What is there now, for many questions in a row.
+    pub(in crate::context::git) fn snapshot(&self) -> Snapshot {
+        Snapshot(self.packs())
+    }
+
+    /// As [`Self::size`], but quicker for what is in the packs of the snapshot: threads that ask
+    /// side by side share nothing that is written to.
+    pub(in crate::context::git) fn size_from(
+        &self,
+        snapshot: &Snapshot,
+        id: ObjectId,
+    ) -> Result<u64, ObjectError> {
+        match snapshot.0.size(id) {
+            Some(size) => Ok(size),
+            None => self.size(id),
+        }
+    }
+
     fn find(&self, id: ObjectId) -> Result<Location, ObjectError> {
         let packs = self.packs();
         if let Some(location) = self.locate(id, &packs)? {
@@ -169,7 +219,7 @@ impl Store {
             let pack = &packs.list[number];
             match pack.find(id) {
                 Ok(Some(at)) => {
-                    packs.last.store(number, Ordering::Relaxed);
+                    packs.remember(number);
                     return Ok(Some(Location::Packed(Arc::clone(pack), at)));
                 }
                 Ok(None) => {}
