@@ -1,12 +1,13 @@
-//! Contexts in git repositories; the only place that knows libgit2.
+//! Contexts in git repositories.
 //!
 //! libgit2 serves as a reader of commits and trees, and checks the id of each object that it reads.
-//! Blobs ([`objects`]), the [`index`] and references ([`refs`]) are read here, and configuration is not read at all, except for
-//! `core.fileMode` in the repository's own file: so nothing that a repository names is included or
-//! executed, and a checkout that belongs to another user is read like any other.
+//! Blobs ([`objects`]), the [`index`] and references ([`refs`]) are read here, and configuration is
+//! not read at all, except for `core.fileMode` in the repository's own file: so nothing that a
+//! repository names is included or executed, and a checkout that belongs to another user is read
+//! like any other.
 //!
-//! Limits: SHA-256 and reftable repositories are refused with the reason. A sparse
-//! or split index is not read, which costs hashing all files. `core.worktree` is not obeyed.
+//! Limits: SHA-256 and reftable repositories are refused with the reason. A sparse or split index is
+//! not read, which costs hashing all files. `core.worktree` is not obeyed.
 
 mod index;
 mod objects;
