@@ -258,13 +258,15 @@ pub(super) fn finish(
     config.history = base_history(plan, base);
     let mut made = built.made.iter().copied();
     for step in steps {
-        let layer = step.stage.is_some() && made.next().unwrap_or_default();
-        config.history.push(History {
+        let layers = step.stage.and_then(|_| made.next()).unwrap_or_default();
+        let entry = History {
             created: Some(created.clone()),
             created_by: step.text.clone(),
-            empty_layer: !layer,
+            empty_layer: layers == 0,
             ..History::default()
-        });
+        };
+        // Tools want one entry for each layer.
+        config.history.extend(std::iter::repeat_n(entry, layers.max(1)));
     }
     config.created = Some(created);
     let config = config.to_bytes();

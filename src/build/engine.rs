@@ -49,8 +49,8 @@ pub struct EngineOptions {
 pub struct Built {
     /// All layers, bottom first.
     pub layers: Vec<Layer>,
-    /// For each stage since the base, whether it made a layer.
-    pub made: Vec<bool>,
+    /// For each stage since the base, how many of them it made.
+    pub made: Vec<usize>,
     /// How it came to be there.
     pub outcome: Outcome,
 }
@@ -215,8 +215,8 @@ impl Engine {
             other => other,
         })?;
         drop(permit);
-        let layer = (!made.is_empty()).then(|| shared.layer(&made));
-        let built = parent.with(layer);
+        let layers = made.iter().filter(|blob| !blob.is_empty()).map(|blob| shared.layer(blob));
+        let built = parent.with(layers.collect());
         let built = publish::publish(shared, spec, built).await?;
         self.say_done(id, &built, start);
         Ok(Arc::new(built))
@@ -242,12 +242,14 @@ impl Engine {
         }
     }
 
+    /// Makes the layers of a stage, bottom first: one, which may turn out empty. What is stored of a
+    /// stage has room for several.
     async fn build(
         &self,
         id: StageId,
         parent: &[Layer],
         from: Option<&[Layer]>,
-    ) -> Result<LayerBlob, BuildError> {
+    ) -> Result<Vec<LayerBlob>, BuildError> {
         let shared = &self.0;
         let spec = shared.plan.stage(id);
         let rung = match &spec.step {
@@ -259,14 +261,15 @@ impl Engine {
             instruction: spec.instruction.clone(),
             rung,
         });
-        match &spec.step {
+        let layer = match &spec.step {
             Step::Run(step) => {
                 let sandbox = self.sandbox().await?;
-                run::run(shared, id, step, parent, &sandbox).await
+                run::run(shared, id, step, parent, &sandbox).await?
             }
-            Step::Copy(_) => copy::copy(shared, id, parent, from).await,
-            Step::Workdir(step) => copy::workdir(shared, id, step, parent).await,
-        }
+            Step::Copy(_) => copy::copy(shared, id, parent, from).await?,
+            Step::Workdir(step) => copy::workdir(shared, id, step, parent).await?,
+        };
+        Ok(vec![layer])
     }
 
     async fn sandbox(&self) -> Result<Arc<Sandbox>, BuildError> {
@@ -281,7 +284,7 @@ impl Engine {
     fn say_done(&self, id: StageId, built: &Built, start: Instant) {
         let spec = self.0.plan.stage(id);
         let own = built.made.last().copied().unwrap_or_default();
-        let bytes = built.layers.last().filter(|_| own).map_or(0, |layer| layer.size);
+        let bytes = built.layers.iter().rev().take(own).map(|layer| layer.size).sum();
         self.0.voice.say(&Event::StageDone {
             stage: spec.label.clone(),
             instruction: spec.instruction.clone(),
@@ -297,11 +300,11 @@ impl Built {
         Self { layers, made: Vec::new(), outcome: Outcome::Reused }
     }
 
-    /// The state after a stage upon this one; a layer without entries is left out.
-    fn with(&self, layer: Option<Layer>) -> Self {
+    /// The state after a stage upon this one that made `own` layers.
+    fn with(&self, own: Vec<Layer>) -> Self {
         let (mut layers, mut made) = (self.layers.clone(), self.made.clone());
-        made.push(layer.is_some());
-        layers.extend(layer);
+        made.push(own.len());
+        layers.extend(own);
         Self { layers, made, outcome: Outcome::Built }
     }
 }

@@ -20,7 +20,7 @@ use crate::sync::Locks;
 /// Configs above this are not read (bytes).
 const CONFIG_LIMIT: u64 = 4 << 20;
 
-/// The label that says which stages since the base made a layer: one `0` or `1` each.
+/// The label that says how many layers each stage since the base made: numbers, joined by commas.
 const MADE: &str = "longshore.stage-layers";
 /// werf's label of a project's stages.
 const PROJECT: &str = "werf";
@@ -62,8 +62,10 @@ pub(super) async fn find(shared: &Shared, spec: &StageSpec) -> Result<Option<Bui
         media_type: layer.media_type.clone(),
         origin: storage.origin(&layer.digest),
     });
-    let made: Vec<bool> = made.bytes().map(|byte| byte == b'1').collect();
-    let expected = base_layers(shared, spec) + made.iter().filter(|made| **made).count();
+    // A number that is none leaves too few of them.
+    let made: Vec<usize> = made.split(',').map_while(|count| count.parse().ok()).collect();
+    let own = made.iter().fold(0, |sum: usize, count| sum.saturating_add(*count));
+    let expected = base_layers(shared, spec).saturating_add(own);
     if made.len() != depth(spec) || layers.len() != expected {
         return Ok(reject(shared, spec, "its layers are not those of the stage"));
     }
@@ -133,11 +135,11 @@ pub(super) async fn store_layer(
 /// The image that a stage is stored as: runnable, with bookkeeping labels.
 fn stage_image(shared: &Shared, spec: &StageSpec, built: &Built) -> Result<Finished, BuildError> {
     let mut config = spec.config.clone();
-    let made: String = built.made.iter().map(|&made| if made { '1' } else { '0' }).collect();
+    let made: Vec<String> = built.made.iter().map(usize::to_string).collect();
     config.config.labels.extend([
         (PROJECT.to_owned(), shared.options.project.clone()),
         (CONTENT.to_owned(), spec.digest.to_string()),
-        (MADE.to_owned(), made),
+        (MADE.to_owned(), made.join(",")),
     ]);
     // The last instruction is the stage's own, which is not in the history before it.
     let mut history = spec.history.clone();

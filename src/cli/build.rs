@@ -10,7 +10,7 @@ use super::LogArgs;
 #[derive(Args, Debug)]
 pub struct BuildArgs {
     /// Directory with a longshore.yaml or a Dockerfile; `-` for a tar archive on standard input;
-    /// or a git repository: https://HOST/REPO.git[#REF[:DIR]], ssh://, git://, git@HOST:PATH
+    /// or a git repository: `https://HOST/REPO.git[#REF[:DIR]]`, ssh://, git://, git@HOST:PATH
     #[arg(default_value = ".")]
     pub context: PathBuf,
     /// Build only this image of longshore.yaml (repeatable)

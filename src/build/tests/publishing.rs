@@ -1,7 +1,10 @@
 //! Stages in storage: found, raced for, damaged.
 
 use super::{Machine, Site, arc};
-use crate::build::publish;
+use crate::build::deliver::{Outline, finish};
+use crate::build::engine::Built;
+use crate::build::publish::publish;
+use crate::image::{ImageConfig, ImageFormat};
 use crate::model::pointer_tag;
 use crate::output::Outcome;
 use crate::plan::StageId;
@@ -22,9 +25,9 @@ const TOP: StageId = StageId(1);
 async fn a_stage_is_built_once_and_found_then() {
     let machine = Machine::new();
     let first = site(&machine).engine.obtain(TOP).await.unwrap();
-    assert_eq!((first.outcome, &first.made), (Outcome::Built, &vec![true, true]));
+    assert_eq!((first.outcome, &first.made), (Outcome::Built, &vec![1, 1]));
     let second = site(&machine).engine.obtain(TOP).await.unwrap();
-    assert_eq!((second.outcome, &second.made), (Outcome::Reused, &vec![true, true]));
+    assert_eq!((second.outcome, &second.made), (Outcome::Reused, &vec![1, 1]));
     assert_eq!(arc(&first), arc(&second));
 }
 
@@ -34,7 +37,7 @@ async fn the_second_to_publish_discards_its_own() {
     let (one, other) = (site(&machine), site(&machine));
     let mine = one.engine.obtain(TOP).await.unwrap();
     let shared = &other.engine.0;
-    let late = publish::publish(shared, shared.plan.stage(TOP), (*mine).clone()).await.unwrap();
+    let late = publish(shared, shared.plan.stage(TOP), (*mine).clone()).await.unwrap();
     assert_eq!(late.outcome, Outcome::Discarded);
     assert_eq!(arc(&mine), arc(&std::sync::Arc::new(late)));
 }
@@ -93,7 +96,7 @@ async fn a_layer_without_entries_is_no_layer() {
     for outcome in [Outcome::Built, Outcome::Reused] {
         let site = machine.site(build.plan().unwrap(), Some(machine.layout()));
         let built = site.engine.obtain(TOP).await.unwrap();
-        assert_eq!((built.outcome, &built.made), (outcome, &vec![false, true]));
+        assert_eq!((built.outcome, &built.made), (outcome, &vec![0, 1]));
         assert_eq!(built.layers.len(), 2);
     }
 }
@@ -106,4 +109,34 @@ async fn a_long_chain_of_stages_is_obtained() {
     let site = machine.site(build.plan().unwrap(), None);
     let built = site.engine.layers_of(site.engine.plan().images[0].top).await.unwrap();
     assert_eq!(built.layers.len(), 300);
+}
+
+#[tokio::test]
+async fn a_stage_of_several_layers_is_found_and_has_a_history_entry_for_each() {
+    let machine = Machine::new();
+    let base = machine.layer(&[("w/", "")]);
+    let build = build("FROM base\nWORKDIR /w\nCOPY f .")
+        .layered("base", std::slice::from_ref(&base))
+        .file("f", "F");
+    let site = machine.site(build.plan().unwrap(), Some(machine.layout()));
+    let shared = &site.engine.0;
+    let own = [machine.layer(&[("w/f", "F")]), machine.layer(&[("w/g", "G")])];
+    let layers = [&[base][..], &own].concat();
+    let built = Built { layers, made: vec![0, 2], outcome: Outcome::Built };
+    publish(shared, shared.plan.stage(TOP), built).await.unwrap();
+
+    let found = site.engine.obtain(TOP).await.unwrap();
+    assert_eq!((found.outcome, &found.made, found.layers.len()), (Outcome::Reused, &vec![0, 2], 3));
+    let image = &shared.plan.images[0];
+    let outline = Outline {
+        config: image.config.clone(),
+        steps: &image.history,
+        base: image.base,
+        times: image.times,
+        format: ImageFormat::Oci,
+    };
+    let finished = finish(&shared.plan, outline, &found).unwrap();
+    let config = ImageConfig::from_bytes(&finished.config).unwrap();
+    let made = config.history.iter().filter(|entry| !entry.empty_layer).count();
+    assert_eq!((made, config.rootfs.diff_ids.len()), (3, 3));
 }
