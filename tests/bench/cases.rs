@@ -171,7 +171,14 @@ fn copy_mixed(place: &Place<'_>) {
     let pipe = || measure(&place.repository(), &["sh", "-c", script]);
     let pipe: Vec<Cost> = (0..3).map(|_| pipe()).collect();
     let theirs = Table::row(&format!("{}, tar | pigz | sha256sum", place.name), &pipe);
-    let ours = Table::row(&format!("{}, again", place.name), &place.cold(3, &[]));
+    let layout = |number: usize| {
+        let home = format!("LONGSHORE_HOME={}", place.path(&format!("home-layout{number}")));
+        let work = place.path(&format!("work-layout{number}"));
+        let build = ["env", &home, LONGSHORE, "build", "--work-dir", &work, "--log-quiet"];
+        measure(&place.repository(), &build)
+    };
+    let layouts: Vec<Cost> = (0..3).map(layout).collect();
+    let ours = Table::row(&format!("{}, into a layout", place.name), &layouts);
     println!("  {}: {:.2} of the pipe's time", place.name, ours.0 / theirs.0);
 }
 

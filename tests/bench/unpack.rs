@@ -17,21 +17,14 @@ const RUNS: usize = 2;
 
 /// Compares a base of gzip layers, then the same of zstd layers.
 pub(crate) fn compare(place: &Place<'_>) {
-    let image = push(place);
     for (format, option) in [("gzip", "--gzip"), ("zstd", "--zstd")] {
-        let from = format!("{image}-{format}");
-        let copy = ["skopeo", "--insecure-policy", "copy", "-q", "--dest-compress-format", format];
-        let plain = ["--src-tls-verify=false", "--dest-tls-verify=false"];
-        let force = ["--dest-force-compress-format"];
-        let places = [format!("docker://{image}"), format!("docker://{from}")];
-        let places = places.each_ref().map(String::as_str);
-        run(&place.directory, &[&copy[..], &plain, &force, &places].concat());
-        beside_tar(place, &from, (format, option));
+        let base = push(place, format);
+        beside_tar(place, &base, (format, option));
     }
 }
 
 /// Pushes the base and returns its reference.
-fn push(place: &Place<'_>) -> String {
+fn push(place: &Place<'_>, format: &str) -> String {
     let repository = place.repository();
     for number in 0..FILES {
         let directory = repository.join(format!("data/directory{}", number / 12));
@@ -43,9 +36,10 @@ fn push(place: &Place<'_>) -> String {
     }
     let text = dockerfile(place.registry, ["COPY data /data".to_owned()]);
     fs_err::write(repository.join("Dockerfile"), text).expect("the repository is writable");
-    let repo = format!("{}/unpack", place.registry.host);
+    let repo = format!("{}/unpack-{format}", place.registry.host);
     let work = place.path("work-base");
-    run(&repository, &[LONGSHORE, "build", "--repo", &repo, "-t", "base", "--work-dir", &work]);
+    let built = [LONGSHORE, "build", "--repo", &repo, "-t", "base", "--work-dir", &work];
+    run(&repository, &[&built[..], &["--compression", format]].concat());
     for rest in [repository, work.into()] {
         fs_err::remove_dir_all(rest).expect("what was made can be removed");
     }
