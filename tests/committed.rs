@@ -1,7 +1,7 @@
 //! Git contexts: `--no-worktree` and `--commit`, where what is committed counts and nothing else, and
 //! clones of every kind.
 
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{chown, symlink};
 
 use crate::support::flat::{Kind, Tree};
 use crate::support::image::digest_of;
@@ -292,4 +292,18 @@ fn submodules_count_by_what_is_checked_out() {
     assert!(outcome.stderr.contains(expected), "{}", outcome.report());
     let outcome = build("clone").arg("--no-worktree").outcome().exits(10);
     assert!(outcome.stderr.contains(expected), "{}", outcome.report());
+}
+
+#[test]
+fn a_committed_dockerfile_may_be_a_link_inside_the_commit() {
+    let sandbox = Sandbox::new();
+    sandbox.write("origin/docker/real", "FROM scratch\nCOPY docker/real /\n");
+    symlink("docker/real", sandbox.path("origin/Dockerfile")).expect("a link");
+    sandbox.write("origin/loop/.keep", "");
+    symlink("Dockerfile", sandbox.path("origin/loop/Dockerfile")).expect("a link");
+    Git::init(sandbox.path("origin")).commit("the project");
+    let build = |context: &str| longshore(&sandbox).args(["build", "--no-worktree", context]);
+    build("origin").succeed();
+    let outcome = build("origin/loop").outcome().exits(10);
+    assert!(outcome.stderr.contains("there is no Dockerfile"), "{}", outcome.report());
 }

@@ -1,6 +1,47 @@
-//! Paths relative to a context's root, in bytes: their parts, and their order.
+//! Paths relative to a context's root, in bytes: their parts, their order, and where they lead.
 
 use std::cmp::Ordering;
+use std::collections::VecDeque;
+
+/// How many links a path may lead through.
+const LINK_LIMIT: usize = 255;
+
+/// Follows the links in every component of a path; `..` and absolute targets stay inside. `target`
+/// tells where the link at a path points, if there is one; nothing if there are too many links.
+pub(super) fn behind_links<E>(
+    path: &[u8],
+    mut target: impl FnMut(&[u8]) -> Result<Option<Vec<u8>>, E>,
+) -> Result<Option<Vec<u8>>, E> {
+    let split = |path: &[u8]| -> Vec<Vec<u8>> {
+        path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).collect()
+    };
+    let mut pending: VecDeque<Vec<u8>> = split(path).into();
+    let mut resolved: Vec<Vec<u8>> = Vec::new();
+    let mut links = 0;
+    while let Some(name) = pending.pop_front() {
+        match name.as_slice() {
+            b"" | b"." => continue,
+            b".." => {
+                resolved.pop();
+                continue;
+            }
+            _ => resolved.push(name),
+        }
+        let Some(target) = target(&resolved.join(&b'/'))? else { continue };
+        links += 1;
+        if links > LINK_LIMIT {
+            return Ok(None);
+        }
+        resolved.pop();
+        if target.starts_with(b"/") {
+            resolved.clear();
+        }
+        for name in split(&target).into_iter().rev() {
+            pending.push_front(name);
+        }
+    }
+    Ok(Some(resolved.join(&b'/')))
+}
 
 /// Tells whether `path` lies below `directory`; everything but itself lies below the root.
 pub(super) fn is_below(path: &[u8], directory: &[u8]) -> bool {

@@ -6,17 +6,12 @@
 //! pattern may match nothing, as in BuildKit. Source: Docker's reference, "COPY", "Pattern
 //! matching", and BuildKit's copy behaviour as published.
 
-use std::collections::VecDeque;
-
 use thiserror::Error;
 
-use super::path::{is_below, join_names, split_name};
+use super::path::{behind_links, is_below, join_names, split_name};
 use super::source_pattern::{SourcePattern, Wildcards, has_wildcard};
 use super::{At, ContextError, ContextSource, Identity};
 use crate::ignore_rules::{BadPattern, clean_path};
-
-/// How many links a source may lead through.
-const LINK_LIMIT: usize = 255;
 
 /// One thing that a source matched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,39 +217,11 @@ impl View<'_> {
 
     /// Follows the links in every component of a path; `..` and absolute targets stay inside.
     fn resolve(&self, source: &[u8], path: &[u8]) -> Result<Vec<u8>, SelectError> {
-        let split = |path: &[u8]| -> Vec<Vec<u8>> {
-            path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).collect()
+        let target = |path: &[u8]| match self.context.find(path)? {
+            Some(At::Symlink { target }) => Ok::<_, ContextError>(Some(target)),
+            _ => Ok(None),
         };
-        let mut pending: VecDeque<Vec<u8>> = split(path).into();
-        let mut resolved: Vec<Vec<u8>> = Vec::new();
-        let mut links = 0;
-        while let Some(part) = pending.pop_front() {
-            match part.as_slice() {
-                b"" | b"." => continue,
-                b".." => {
-                    resolved.pop();
-                    continue;
-                }
-                _ => resolved.push(part),
-            }
-            let Some(At::Symlink { target }) = self.context.find(&resolved.join(&b'/'))? else {
-                continue;
-            };
-            links += 1;
-            if links > LINK_LIMIT {
-                return Err(SelectError::Links { source_word: shown(source) });
-            }
-            match target.starts_with(b"/") {
-                true => resolved.clear(),
-                false => {
-                    resolved.pop();
-                }
-            }
-            for part in split(&target).into_iter().rev() {
-                pending.push_front(part);
-            }
-        }
-        Ok(resolved.join(&b'/'))
+        behind_links(path, target)?.ok_or_else(|| SelectError::Links { source_word: shown(source) })
     }
 
     /// A name in the same directory that is nearly that of `path`.

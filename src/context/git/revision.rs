@@ -3,7 +3,6 @@
 //! Trees are read on the way to what is asked for and below it only where an ignore rule can reach;
 //! elsewhere the id that git recorded for a tree says everything.
 
-use std::collections::VecDeque;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -14,15 +13,13 @@ use crate::context::identity::{
     EXECUTABLE_MODE, FILE_MODE, LINK_MODE, SUBMODULE_MODE, TREE_MODE, TreeRow, tree_id,
 };
 use crate::context::listing::{Found, Presence, arrange};
-use crate::context::path::join_names;
+use crate::context::path::{behind_links, join_names};
 use crate::context::read::refuse_lfs_pointer;
 use crate::context::{
     At, Commit, ContextEntry, ContextError, ContextOptions, ContextSource, EntryKind, Identity,
     LfsPointers, Listing, ObjectId,
 };
 
-/// How many links a path may lead through.
-const LINK_LIMIT: usize = 255;
 /// How deep trees may be nested.
 const DEPTH_LIMIT: usize = 1000;
 
@@ -140,42 +137,16 @@ impl RevisionContext {
         Ok(ContextEntry { path, kind, mode, size, object, mtime: None, inode: None, content })
     }
 
-    /// The row of a file behind the links in every component of `path`; `..` and absolute targets
-    /// stay inside the context.
+    /// The row of what is behind the links in every component of `path`.
     fn behind_links(&self, path: &[u8]) -> Result<Option<TreeRow>, ContextError> {
-        let split = |path: &[u8]| -> Vec<Vec<u8>> {
-            path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).collect()
+        let target = |path: &[u8]| match self.row(path)? {
+            Some(TreeRow { mode: LINK_MODE, object, .. }) => self.repository.blob(object).map(Some),
+            _ => Ok(None),
         };
-        let mut pending: VecDeque<Vec<u8>> = split(path).into();
-        let mut resolved: Vec<Vec<u8>> = Vec::new();
-        let mut links = 0;
-        while let Some(name) = pending.pop_front() {
-            match name.as_slice() {
-                b"" | b"." => continue,
-                b".." => {
-                    resolved.pop();
-                    continue;
-                }
-                _ => resolved.push(name),
-            }
-            let Some(row) = self.row(&resolved.join(&b'/'))? else { return Ok(None) };
-            if row.mode != LINK_MODE {
-                continue;
-            }
-            links += 1;
-            if links > LINK_LIMIT {
-                return Ok(None);
-            }
-            let target = self.repository.blob(row.object)?;
-            resolved.pop();
-            if target.starts_with(b"/") {
-                resolved.clear();
-            }
-            for name in split(&target).into_iter().rev() {
-                pending.push_front(name);
-            }
+        match behind_links(path, target)? {
+            Some(path) => self.row(&path),
+            None => Ok(None),
         }
-        self.row(&resolved.join(&b'/'))
     }
 }
 
