@@ -12,6 +12,7 @@
 //! - `probing` tries mechanisms.
 
 mod account;
+mod bpf;
 mod changes;
 mod conversation;
 mod devices;
@@ -22,6 +23,7 @@ mod lowers;
 mod metadata;
 mod namespace;
 mod network;
+mod notify;
 mod private_files;
 mod privileges;
 mod probing;
