@@ -25,11 +25,10 @@ const READING_LINKS: &[Told] = &[always(libc::SYS_readlink), always(libc::SYS_re
 #[cfg(not(target_arch = "x86_64"))]
 const READING_LINKS: &[Told] = &[always(libc::SYS_readlinkat)];
 
-/// The calls that look at a file without opening it.
+/// The calls that look at what a name leads to without opening it.
 #[cfg(target_arch = "x86_64")]
 const LOOKING: &[Told] = &[
     always(libc::SYS_stat),
-    always(libc::SYS_lstat),
     always(libc::SYS_access),
     looking(libc::SYS_newfstatat, 3),
     looking(libc::SYS_statx, 2),
@@ -44,13 +43,33 @@ const LOOKING: &[Told] = &[
     looking(libc::SYS_faccessat2, 3),
 ];
 
+/// The calls that look also at what does not lead on, which is what walks over trees do.
+#[cfg(target_arch = "x86_64")]
+const WALKING: &[Told] = &[
+    always(libc::SYS_stat),
+    always(libc::SYS_lstat),
+    always(libc::SYS_access),
+    walking(libc::SYS_newfstatat, 3),
+    walking(libc::SYS_statx, 2),
+    always(libc::SYS_faccessat),
+    walking(libc::SYS_faccessat2, 3),
+];
+#[cfg(not(target_arch = "x86_64"))]
+const WALKING: &[Told] = &[
+    walking(libc::SYS_newfstatat, 3),
+    walking(libc::SYS_statx, 2),
+    always(libc::SYS_faccessat),
+    walking(libc::SYS_faccessat2, 3),
+];
+
 /// How much of what a step does with names is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::init) enum Extent {
-    /// Opening files and reading links.
-    Open,
-    /// Also looking at files: stat(2), access(2) and their kin.
-    Look,
+    /// Opening, reading links, looking at what names lead to: enough for what is there anyway, such
+    /// as `/proc`, and nearly free.
+    Usual,
+    /// Also lstat(2) and its kin: for files that are nowhere but in memory.
+    All,
 }
 
 /// What a call wants, of which path.
@@ -110,14 +129,19 @@ const fn opening(call: libc::c_long, flags: u8) -> Told {
 }
 
 const fn looking(call: libc::c_long, flags: u8) -> Told {
+    let not_on = libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW;
+    Told { call, unless: Some((flags, not_on.cast_unsigned())) }
+}
+
+const fn walking(call: libc::c_long, flags: u8) -> Told {
     Told { call, unless: Some((flags, libc::AT_EMPTY_PATH.cast_unsigned())) }
 }
 
 /// The calls to be told of.
 pub(super) fn told(extent: Extent) -> Vec<Told> {
     let looking = match extent {
-        Extent::Open => &[],
-        Extent::Look => LOOKING,
+        Extent::Usual => LOOKING,
+        Extent::All => WALKING,
     };
     [OPENING, READING_LINKS, looking].concat()
 }

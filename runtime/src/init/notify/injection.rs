@@ -28,7 +28,6 @@ pub(in crate::init) struct Injection {
     pub(super) files: Vec<OwnedFd>,
     /// Their paths, in the same order.
     pub(super) paths: Vec<PathBuf>,
-    pub(super) extent: Extent,
     mounts: OwnedFd,
     mountinfo: OwnedFd,
 }
@@ -46,7 +45,7 @@ pub(in crate::init) struct GivenFile<'a> {
 
 impl Injection {
     /// Opens what is needed of the pod, before its root is left; `root` is the step's.
-    pub(in crate::init) fn new(root: impl AsFd, extent: Extent) -> Result<Self, Failure> {
+    pub(in crate::init) fn new(root: impl AsFd) -> Result<Self, Failure> {
         let proc = directory("/proc")?;
         let kind = fstatfs(&proc).or_fail(|| "cannot look at /proc".into())?.f_type;
         if kind != PROC_SUPER_MAGIC {
@@ -61,7 +60,6 @@ impl Injection {
             devices: None,
             files: Vec::new(),
             paths: Vec::new(),
-            extent,
             mounts: in_memory("mounts", mounts.as_bytes(), 0o444).or_fail(action)?,
             mountinfo: in_memory("mountinfo", mountinfo.as_bytes(), 0o444).or_fail(action)?,
         })
@@ -81,6 +79,11 @@ impl Injection {
         self.files.push(memory);
         self.paths.push(file.path.to_owned());
         Ok(())
+    }
+
+    /// Which calls the step's filter must tell of.
+    pub(in crate::init) fn extent(&self) -> Extent {
+        if self.files.is_empty() { Extent::Usual } else { Extent::All }
     }
 
     /// The content of a list of mounts.

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 
 use super::answering::{answer, give};
 use super::calls::{Extent, told};
@@ -13,9 +13,6 @@ use super::injection::Injection;
 use super::kernel::Notifications;
 use super::task::Status;
 use crate::init::seccomp;
-
-/// How many calls are answered before init looks at what else there is to do.
-const TURN: usize = 64;
 
 /// Answers the calls of a step that are about virtual files. When it is dropped, such calls fail
 /// with `ENOSYS`: a step without its supervisor ends soon.
@@ -63,22 +60,17 @@ impl Listener {
         Ok(Self { notifications, injection, own })
     }
 
-    /// Answers the calls that wait. To be called whenever poll(2) says anything about this; does
-    /// not block.
+    /// Does what poll(2) has said about this: answers the call that waits, if one does. Does not
+    /// block. One call at a time, because to ask for more costs as much as to poll again.
     ///
     /// # Errors
     /// When the kernel cannot be understood; then this is to be dropped.
-    pub(in crate::init) fn serve_ready(&mut self) -> io::Result<Tree> {
-        for _ in 0..TURN {
-            let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
-            // An interrupted call has nothing ready.
-            let _ = poll(&mut fds, PollTimeout::ZERO);
-            let events = fds[0].revents().unwrap_or(PollFlags::empty());
-            if !events.contains(PollFlags::POLLIN) {
-                let gone = events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR);
-                return Ok(if gone { Tree::Empty } else { Tree::Alive });
-            }
-            let Some(notification) = self.notifications.receive()? else { continue };
+    pub(in crate::init) fn serve(&mut self, events: PollFlags) -> io::Result<Tree> {
+        if !events.contains(PollFlags::POLLIN) {
+            let gone = events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR);
+            return Ok(if gone { Tree::Empty } else { Tree::Alive });
+        }
+        if let Some(notification) = self.notifications.receive()? {
             let answer = answer(&notification, &self.notifications, &self.injection, &self.own);
             give(answer, &notification, &mut self.notifications)?;
         }

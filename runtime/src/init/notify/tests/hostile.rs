@@ -8,14 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::stage::{Bystander, OUTSIDE, ProcessKind, Setup, Stage};
 
-const CONTROL: Setup<'_> = Setup {
-    extent: super::super::Extent::Look,
-    devices: true,
-    given: &[],
-    uid: 0,
-    gid: 0,
-    kind: ProcessKind::Control,
-};
+const CONTROL: Setup<'_> =
+    Setup { devices: true, given: &[], uid: 0, gid: 0, kind: ProcessKind::Control };
 
 /// Opens and reads a path with one call each, so that nothing is done to it on the way.
 fn read(directory: i32, path: &str) -> Result<Vec<u8>, i32> {

@@ -31,7 +31,6 @@ pub(super) struct Stage {
 /// How a step is set up.
 #[derive(Clone, Copy)]
 pub(super) struct Setup<'a> {
-    pub(super) extent: Extent,
     pub(super) devices: bool,
     pub(super) given: &'a [GivenFile<'a>],
     pub(super) uid: u32,
@@ -53,8 +52,7 @@ pub(super) enum ProcessKind {
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        let extent = Extent::Look;
-        Self { extent, devices: false, given: &[], uid: 0, gid: 0, kind: ProcessKind::Step }
+        Self { devices: false, given: &[], uid: 0, gid: 0, kind: ProcessKind::Step }
     }
 }
 
@@ -132,7 +130,7 @@ impl Stage {
                 nix::unistd::dup2_stdout(&writing).unwrap();
                 nix::unistd::dup2_stderr(&writing).unwrap();
                 drop((reading, writing, ours));
-                let code = self.enter(setup, &theirs).map_or(125, |()| {
+                let code = self.enter(setup, injection.extent(), &theirs).map_or(125, |()| {
                     drop(theirs);
                     main()
                 });
@@ -155,7 +153,7 @@ impl Stage {
 
     fn injection(&self, setup: Setup<'_>) -> Injection {
         let root = File::open(self.root()).unwrap();
-        let mut injection = Injection::new(&root, setup.extent).unwrap();
+        let mut injection = Injection::new(&root).unwrap();
         if setup.devices {
             injection = injection.with_devices().unwrap();
         }
@@ -166,7 +164,7 @@ impl Stage {
     }
 
     /// What `launch` does.
-    fn enter(&self, setup: Setup<'_>, socket: &UnixStream) -> std::io::Result<()> {
+    fn enter(&self, setup: Setup<'_>, extent: Extent, socket: &UnixStream) -> std::io::Result<()> {
         if setup.kind == ProcessKind::Control {
             return Ok(());
         }
@@ -174,7 +172,7 @@ impl Stage {
         rustix::process::chdir("/")?;
         privileges::bound()?;
         privileges::reduce(true)?;
-        install(setup.extent, socket)?;
+        install(extent, socket)?;
         // SAFETY: the calls take numbers and change this process, which has one thread.
         unsafe {
             libc::setgroups(0, std::ptr::null());
@@ -190,7 +188,8 @@ fn serve(mut listener: Listener) {
     loop {
         let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::NONE).unwrap();
-        if listener.serve_ready().unwrap() == Tree::Empty {
+        let events = fds[0].revents().unwrap();
+        if listener.serve(events).unwrap() == Tree::Empty {
             return;
         }
     }
