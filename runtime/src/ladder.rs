@@ -77,6 +77,10 @@ pub fn choose(caps: &Capabilities, choice: Choice) -> Result<Rung, Refusal> {
     match choice {
         Choice::None => Ok(Rung::None),
         Choice::Auto | Choice::Overlay if lacks.is_empty() => Ok(Rung::OverlayFull),
+        Choice::Chroot if caps.uid == 0 && caps.chroot => Ok(Rung::Chroot),
+        Choice::Auto if caps.uid == 0 && caps.chroot && !lacks.contains(&Lack::Ids) => {
+            Ok(Rung::Chroot)
+        }
         _ => Err(Refusal {
             lacks,
             candidate: candidate(caps, choice),

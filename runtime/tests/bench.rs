@@ -8,11 +8,14 @@ use std::sync::atomic::AtomicBool;
 
 use longshore_runtime::entry::{Entry, EntrySink, Kind};
 use longshore_runtime::{
-    ChangeStats, Choice, Error, Network, Sandbox, Scratch, StepExit, StepSpec, Stream, UnpackStats,
+    ChangeStats, Choice, Error, Network, Rung, Sandbox, Scratch, StepExit, StepSpec, Stream, UnpackStats,
 };
 
 /// A static shell with all usual commands.
 const BUSYBOX: &str = "/bin/busybox";
+
+/// Names the rung that the tests are for; without it, the best one of the machine.
+pub(crate) const RUNG: &str = "RUNTIME_TEST_RUNG";
 
 /// A work directory and a sandbox on it.
 pub(crate) struct Bench {
@@ -36,12 +39,18 @@ pub(crate) type Taken = (Entry, Vec<u8>);
 impl Bench {
     /// `None`, and the reason printed, where this machine cannot run steps.
     pub(crate) fn new() -> Option<Self> {
+        let choice = std::env::var(RUNG).map_or(Choice::Auto, |name| name.parse().unwrap());
+        Self::on(choice)
+    }
+
+    /// The same on a rung of the test's choice.
+    pub(crate) fn on(choice: Choice) -> Option<Self> {
         let root = tempfile::tempdir().unwrap();
         if !Path::new(BUSYBOX).exists() {
             eprintln!("skipped: {BUSYBOX} (static busybox) is not installed");
             return None;
         }
-        match Sandbox::open(&root.path().join("work"), Choice::Auto) {
+        match Sandbox::open(&root.path().join("work"), choice) {
             Ok(sandbox) => Some(Self { sandbox, root, next: Cell::new(0) }),
             Err(Error::Refused(refusal)) => {
                 eprintln!("skipped: {refusal}\n{}", refusal.hint());
@@ -49,6 +58,15 @@ impl Bench {
             }
             Err(error) => panic!("{error:?}"),
         }
+    }
+
+    /// Whether this is the rung that a test is about; says so where it is not.
+    pub(crate) fn is_on(&self, rung: Rung) -> bool {
+        let own = self.sandbox.rung();
+        if own != rung {
+            eprintln!("not on {own}: this is about {rung}");
+        }
+        own == rung
     }
 
     pub(crate) fn fresh(&self, name: &str) -> PathBuf {

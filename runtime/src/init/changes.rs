@@ -249,7 +249,7 @@ fn special(dir: BorrowedFd<'_>, name: &[u8], stat: &Stat) -> io::Result<Kind> {
 }
 
 /// The device that a stand-in's attribute names.
-fn stood_for(value: Vec<u8>) -> Option<Kind> {
+pub(super) fn stood_for(value: Vec<u8>) -> Option<Kind> {
     let text = String::from_utf8(value).ok()?;
     let mut words = text.split(' ');
     let letter = words.next()?;
