@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicBool;
 
 use longshore_runtime::entry::{Entry, EntrySink, Kind};
 use longshore_runtime::{
-    ChangeStats, Choice, Error, Network, Rung, Sandbox, Scratch, StepExit, StepSpec, Stream, UnpackStats,
+    ChangeStats, Choice, Error, Network, Rung, Sandbox, Scratch, StepExit, StepSpec, Stream,
+    UnpackStats,
 };
 
 /// A static shell with all usual commands.
@@ -67,6 +68,31 @@ impl Bench {
             eprintln!("not on {own}: this is about {rung}");
         }
         own == rung
+    }
+
+    /// Whether steps have a `/proc` of the kernel's making, and what leads there.
+    pub(crate) fn has_proc(&self) -> bool {
+        self.sandbox.rung() == Rung::OverlayFull
+    }
+
+    /// Lines of `/proc/PID/FILE` of a step of `user`, read from outside.
+    pub(crate) fn proc_of_step(&self, lowers: &[PathBuf], user: &str, file: &str) -> String {
+        let scratch = self.sandbox.scratch().unwrap();
+        let mut step = self.sh(lowers, "true").step;
+        step.scratch = scratch.path().to_owned();
+        step.user = user.into();
+        let script = "echo $$; while ! [ -e /tmp/go ]; do :; done";
+        step.argv = ["/bin/sh", "-c", script].iter().map(Into::into).collect();
+        let mut said = String::new();
+        let mut output = |_, chunk: &[u8]| {
+            let pid = String::from_utf8_lossy(chunk);
+            let path = Path::new("/proc").join(pid.trim()).join(file);
+            said = std::fs::read_to_string(&path).unwrap_or_else(|error| error.to_string());
+            std::fs::write(step.scratch.join("tree/root/tmp/go"), "").unwrap();
+        };
+        let exit = self.sandbox.run(&step, &mut output, &AtomicBool::new(false)).unwrap();
+        assert_eq!(exit.code, 0);
+        said
     }
 
     pub(crate) fn fresh(&self, name: &str) -> PathBuf {

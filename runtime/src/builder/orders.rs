@@ -89,8 +89,7 @@ impl Orders {
         interrupt: &AtomicBool,
     ) -> Result<StepExit, Error> {
         let order = Order::Run(Box::new(order));
-        let (mut process, pipes) =
-            InitProcess::start_with_output(&self.init, self.world, &order)?;
+        let (mut process, pipes) = InitProcess::start_with_output(&self.init, self.world, &order)?;
         process.enter(self.world)?;
         match pump(&mut process, pipes, output, interrupt)? {
             Reply::Exited(_) if interrupt.load(Ordering::Relaxed) => Err(Error::Interrupted),

@@ -156,7 +156,8 @@ mod tests {
     #[test]
     fn the_tree_of_the_longest_prefix_is_taken_once() {
         let place = Place::new();
-        for (name, of) in [("base", "a b"), ("other", "a c"), ("upper", "a b c"), ("top", "a b c d")]
+        for (name, of) in
+            [("base", "a b"), ("other", "a c"), ("upper", "a b c"), ("top", "a b c d")]
         {
             place.leave(name, &layers(of));
         }

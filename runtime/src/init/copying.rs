@@ -81,11 +81,7 @@ impl Copier {
         }
     }
 
-    fn hand_copy(
-        &mut self,
-        from: BorrowedFd<'_>,
-        to: BorrowedFd<'_>,
-    ) -> io::Result<Option<u64>> {
+    fn hand_copy(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<Option<u64>> {
         let count = rustix::io::read(from, self.buffer.as_mut_slice())?;
         write_all(to, &self.buffer[..count])?;
         Ok(Some(count as u64))

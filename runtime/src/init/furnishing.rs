@@ -13,9 +13,8 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fchmod,
-    fchown, fstat, futimens, makedev, mkdirat, mknodat, open, openat, renameat, statat, symlinkat,
-    unlinkat,
+    AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fchmod, fchown, fstat,
+    futimens, makedev, mkdirat, mknodat, open, openat, renameat, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 

@@ -184,12 +184,7 @@ fn replacing<T>(
     }
 }
 
-fn special(
-    from: BorrowedFd<'_>,
-    to: BorrowedFd<'_>,
-    name: &[u8],
-    stat: &Stat,
-) -> io::Result<()> {
+fn special(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &[u8], stat: &Stat) -> io::Result<()> {
     let file_type = FileType::from_raw_mode(stat.st_mode);
     if file_type == FileType::Symlink {
         let target = readlinkat(from, name, Vec::new())?;

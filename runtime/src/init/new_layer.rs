@@ -40,7 +40,8 @@ impl<'a> NewLayer<'a> {
         let mut copying = Copying { content, to: file.as_fd(), failed: false };
         self.next.entry(entry, &mut copying)?;
         let failed = copying.failed;
-        let closed = self.unpacker.as_mut().map(|unpacker| unpacker.close_file(file.as_fd(), entry));
+        let closed =
+            self.unpacker.as_mut().map(|unpacker| unpacker.close_file(file.as_fd(), entry));
         if failed || !matches!(closed, Some(Ok(()))) {
             self.unpacker = None;
         }

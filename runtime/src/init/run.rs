@@ -50,11 +50,7 @@ pub(super) fn run_in_pod(order: &RunOrder, builder: &mut Builder) -> Result<Step
     Ok(exit)
 }
 
-fn see_through(
-    order: &RunOrder,
-    place: Place,
-    builder: &mut Builder,
-) -> Result<StepExit, Failure> {
+fn see_through(order: &RunOrder, place: Place, builder: &mut Builder) -> Result<StepExit, Failure> {
     // Orphans of the step become children of this process, which is how their end is seen.
     set_child_subreaper(Some(rustix::process::getpid()))
         .or_fail(|| "cannot become the reaper of the step".into())?;

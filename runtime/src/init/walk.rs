@@ -153,15 +153,8 @@ pub(super) fn emit(
     sink: &mut dyn EntrySink,
 ) -> io::Result<ChangeStats> {
     let stats = ChangeStats { reusable: true, ..ChangeStats::default() };
-    let mut walk = Walk {
-        root,
-        ignored,
-        clamp,
-        sink,
-        stats,
-        links: BTreeMap::new(),
-        pending: Vec::new(),
-    };
+    let mut walk =
+        Walk { root, ignored, clamp, sink, stats, links: BTreeMap::new(), pending: Vec::new() };
     walk.directory(b"", Some(before), &before.0)?;
     Ok(walk.stats)
 }
@@ -199,7 +192,9 @@ impl Walk<'_> {
                     let same = old.is_some_and(|old| old[..2] == new[..2] && is_directory(old));
                     self.pending.push((path.clone(), *new));
                     let hides = old.is_some_and(is_directory) && !same;
-                    if !same || old.is_some_and(|old| old[4..7] != new[4..7] || old[8..10] != new[8..10]) {
+                    if !same
+                        || old.is_some_and(|old| old[4..7] != new[4..7] || old[8..10] != new[8..10])
+                    {
                         self.parents()?;
                     }
                     if hides {
