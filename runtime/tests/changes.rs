@@ -65,7 +65,7 @@ fn each_kind_of_change_is_emitted() {
             "p Fifo 640 0:0",
             "removed Whiteout",
             "replaced Directory 700 0:0",
-            "replaced/* Opaque",
+            "replaced/low Whiteout",
             "replaced/new n 600 0:0",
             "suid s 4755 1000:0",
             "touched new 644 0:0",

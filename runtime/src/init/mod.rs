@@ -12,6 +12,10 @@
 //! - `probing` tries mechanisms.
 
 mod account;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "walks are for the rung that runs in a plain tree")
+)]
 mod changes;
 mod conversation;
 mod devices;
