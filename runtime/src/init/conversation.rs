@@ -106,7 +106,7 @@ fn carry_out(order: Order, world: World, builder: &mut Builder) -> Result<Reply,
         }
         Order::Walk { scratch, lowers, clamp_mtime } => {
             let mut writer = EntryWriter::new(&*builder);
-            let walked = root_tree::changes(&scratch, lowers, clamp_mtime, &mut writer);
+            let walked = root_tree::emit(&scratch, lowers, clamp_mtime, &mut writer);
             writer.flush().or_fail(|| "cannot send the changes".into())?;
             walked.map(Reply::Changed)
         }

@@ -18,6 +18,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::changes::Ignored;
 use super::copying::write_all;
 use super::layering::clear;
 use super::lowers::{Layers, Seen};
@@ -62,12 +63,12 @@ struct Etc {
 }
 
 /// The paths whose changes are not the step's, given the layers that the tree is made of.
-pub(super) fn ignored(layers: &Layers) -> io::Result<Vec<Vec<u8>>> {
+pub(super) fn ignored(layers: &Layers) -> io::Result<Ignored> {
     let mut paths: Vec<Vec<u8>> = OWN.iter().map(|(name, _)| name.as_bytes().to_vec()).collect();
     if matches!(layers.look(b"etc")?, Seen::Absent | Seen::Directory(_)) {
         paths.extend(private_files::NAMES.map(|name| format!("etc/{name}").into_bytes()));
     }
-    Ok(paths)
+    Ok(Ignored::new(paths))
 }
 
 impl Furniture {
@@ -112,7 +113,10 @@ impl Furniture {
             move_there(self.aside.as_fd(), root, name)?;
         }
         if let Some(etc) = &self.etc {
-            etc.restore(self.aside.as_fd())?;
+            etc.clear()?;
+            if let Some(place) = etc.place(root)? {
+                put_back(self.aside.as_fd(), place.as_fd())?;
+            }
             if etc.is_stub && etc.is_untouched()? && same(root, &etc.fd)? {
                 unlinkat(root, "etc", AtFlags::REMOVEDIR)?;
             }
@@ -146,17 +150,29 @@ impl Etc {
         Ok(futimens(&self.fd, &times_of(&before))?)
     }
 
-    fn restore(&self, aside: BorrowedFd<'_>) -> io::Result<()> {
+    /// Takes the private files out of the directory, unless the step has removed it.
+    fn clear(&self) -> io::Result<()> {
         let left = fstat(&self.fd)?;
         if left.st_nlink == 0 {
-            // The step has removed the directory, and with it what the image had there.
             return Ok(());
         }
         for name in private_files::NAMES {
             clear(self.fd.as_fd(), name.as_bytes())?;
-            move_there(aside, self.fd.as_fd(), name)?;
         }
         Ok(futimens(&self.fd, &times_of(&left))?)
+    }
+
+    /// Where the image's files belong: in what is `/etc` now, as changes there are ignored; or, if
+    /// that is no directory any more, in what was.
+    fn place(&self, root: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+        match openat(root, "etc", directory_flags(), Mode::empty()) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if fstat(&self.fd)?.st_nlink == 0 => {
+                Ok(None)
+            }
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(Some(self.fd.try_clone()?)),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// Whether a stub is still as it was made.
@@ -165,6 +181,16 @@ impl Etc {
         let as_made = (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid) == (0o755, 0, 0);
         Ok(as_made && (stat.st_mtime, stat.st_mtime_nsec) == (0, 0) && is_empty(&self.fd)?)
     }
+}
+
+/// Moves the image's files back, over whatever the step has made in their place.
+fn put_back(aside: BorrowedFd<'_>, etc: BorrowedFd<'_>) -> io::Result<()> {
+    let left = fstat(etc)?;
+    for name in private_files::NAMES {
+        clear(etc, name.as_bytes())?;
+        move_there(aside, etc, name)?;
+    }
+    Ok(futimens(etc, &times_of(&left))?)
 }
 
 /// Whether `etc` of the root is still that directory.

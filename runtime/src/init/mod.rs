@@ -10,8 +10,8 @@
 //!   into RUN (with `account`, `seccomp`, `landlock`, `privileges`); `supervise` sees it to its
 //!   end.
 //! - `root_tree` makes and reads the tree that a step without mounts runs in: `layering` (with
-//!   `copying`) applies layers to it, `furnishing` puts in what the layer must not have, `walk`
-//!   compares it with what it was, `new_layer` makes a layer directory of what is found.
+//!   `copying`) applies layers to it, `furnishing` puts in what the layer must not have, `new_layer`
+//!   makes a layer directory of what was changed.
 //! - `probing` tries mechanisms.
 
 mod account;
@@ -39,7 +39,6 @@ mod seccomp;
 mod supervise;
 mod tree;
 mod unpack;
-mod walk;
 mod world;
 
 use std::ffi::OsStr;

@@ -24,16 +24,19 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, open};
 
+use super::changes::Walked;
 use super::copying::Copier;
 use super::furnishing::ignored;
 use super::layering::apply;
 use super::lowers::{Layers, Seen};
 use super::new_layer::NewLayer;
 use super::tree::{directory_flags, inherit};
-use super::walk::{self, Snapshot};
-use super::{LAYERS, TREE, UPPER, removal};
+use super::{LAYERS, TREE, UPPER, changes, removal};
 use crate::step::ChangeStats;
 use crate::wire::{EntryWriter, Failure, OrFail as _, RunOrder};
+
+/// Name of the snapshot beside a tree.
+const SNAPSHOT: &str = "snapshot";
 
 /// Makes the tree of a step, or what is missing of it, and writes down what it is; returns its
 /// root.
@@ -57,15 +60,14 @@ pub(super) fn prepare(order: &RunOrder) -> Result<PathBuf, Failure> {
     for layer in &missing {
         apply(layer, &root, &mut copier)?;
     }
-    let snapshot = Snapshot::take(&root);
-    snapshot
-        .and_then(|snapshot| snapshot.save(&tree.join("snapshot")))
-        .or_fail(|| format!("cannot write down what is in {}", root.display()))?;
+    let layers = Layers::from_bottom(order.lowers.clone());
+    let ignored = ignored(&layers).or_fail(|| format!("cannot look into {}", tree.display()))?;
+    changes::take_snapshot(&root, &ignored, &tree.join(SNAPSHOT))?;
     Ok(root)
 }
 
 /// Emits what a step has changed in its tree, and makes the same into a layer directory.
-pub(super) fn changes(
+pub(super) fn emit(
     scratch: &Path,
     lowers: Vec<PathBuf>,
     clamp_mtime: Option<i64>,
@@ -78,10 +80,15 @@ pub(super) fn changes(
     removal::remove(&upper)?;
     let layers = Layers::from_bottom(lowers.clone());
     let ignored = ignored(&layers).or_fail(action)?;
-    let snapshot = Snapshot::load(&tree.join("snapshot")).or_fail(action)?;
+    let walked = Walked {
+        root: &root,
+        snapshot: &tree.join(SNAPSHOT),
+        ignored: &ignored,
+        lowers: lowers.clone(),
+        clamp_mtime,
+    };
     let mut sink = NewLayer::create(&upper, &lowers, writer);
-    let mut stats =
-        walk::emit(&snapshot, &root, &ignored, clamp_mtime, &mut sink).or_fail(action)?;
+    let mut stats = changes::emit_walked(walked, &mut sink)?;
     stats.reusable &= sink.finish(&upper, &lowers);
     // The root's own entry is not emitted, so it stays what it was.
     let restored = layers.look(b"").and_then(|seen| restore_root(&root, &seen));
@@ -102,7 +109,7 @@ fn restore_root(root: &Path, like: &Seen) -> io::Result<()> {
 }
 
 fn forget(tree: &Path) -> io::Result<()> {
-    for name in [LAYERS, "snapshot"] {
+    for name in [LAYERS, SNAPSHOT] {
         match fs::remove_file(tree.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
