@@ -1,6 +1,6 @@
 //! Which rung of the ladder a pod can take: a pure function of what the probe found.
 //!
-//! Only [`Rung::OverlayFull`] executes today. The lower rungs are named, so that a refusal can say
+//! [`Rung::OverlayFull`] and [`Rung::Chroot`] execute today. The other rungs are named, so that a refusal can say
 //! what the pod would have been good for, but are never returned by [`choose`].
 
 use std::fmt;
@@ -77,6 +77,10 @@ pub fn choose(caps: &Capabilities, choice: Choice) -> Result<Rung, Refusal> {
     match choice {
         Choice::None => Ok(Rung::None),
         Choice::Auto | Choice::Overlay if lacks.is_empty() => Ok(Rung::OverlayFull),
+        Choice::Chroot if caps.uid == 0 && caps.chroot => Ok(Rung::Chroot),
+        Choice::Auto if caps.uid == 0 && caps.chroot && !lacks.contains(&Lack::Ids) => {
+            Ok(Rung::Chroot)
+        }
         _ => Err(Refusal {
             lacks,
             candidate: candidate(caps, choice),
@@ -129,7 +133,7 @@ impl Refusal {
             lacks = format!("{lacks} [{diagnosis}]");
         }
         let reason = match (self.choice, self.candidate) {
-            (Choice::Chroot, _) => "the chroot runtime is not available yet".into(),
+            (Choice::Chroot, _) => "only root with CAP_SYS_CHROOT can change its root".into(),
             (_, Rung::None) => lacks,
             (_, rung) => format!("{lacks} (the {rung} runtime is not available yet)"),
         };

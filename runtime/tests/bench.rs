@@ -8,11 +8,15 @@ use std::sync::atomic::AtomicBool;
 
 use longshore_runtime::entry::{Entry, EntrySink, Kind};
 use longshore_runtime::{
-    ChangeStats, Choice, Error, Network, Sandbox, Scratch, StepExit, StepSpec, Stream, UnpackStats,
+    ChangeStats, Choice, Error, Network, Rung, Sandbox, Scratch, StepExit, StepSpec, Stream,
+    UnpackStats,
 };
 
 /// A static shell with all usual commands.
 const BUSYBOX: &str = "/bin/busybox";
+
+/// Names the rung that the tests are for; without it, the best one of the machine.
+pub(crate) const RUNG: &str = "RUNTIME_TEST_RUNG";
 
 /// A work directory and a sandbox on it.
 pub(crate) struct Bench {
@@ -36,12 +40,18 @@ pub(crate) type Taken = (Entry, Vec<u8>);
 impl Bench {
     /// `None`, and the reason printed, where this machine cannot run steps.
     pub(crate) fn new() -> Option<Self> {
+        let choice = std::env::var(RUNG).map_or(Choice::Auto, |name| name.parse().unwrap());
+        Self::on(choice)
+    }
+
+    /// The same on a rung of the test's choice.
+    pub(crate) fn on(choice: Choice) -> Option<Self> {
         let root = tempfile::tempdir().unwrap();
         if !Path::new(BUSYBOX).exists() {
             eprintln!("skipped: {BUSYBOX} (static busybox) is not installed");
             return None;
         }
-        match Sandbox::open(&root.path().join("work"), Choice::Auto) {
+        match Sandbox::open(&root.path().join("work"), choice) {
             Ok(sandbox) => Some(Self { sandbox, root, next: Cell::new(0) }),
             Err(Error::Refused(refusal)) => {
                 eprintln!("skipped: {refusal}\n{}", refusal.hint());
@@ -49,6 +59,40 @@ impl Bench {
             }
             Err(error) => panic!("{error:?}"),
         }
+    }
+
+    /// Whether this is the rung that a test is about; says so where it is not.
+    pub(crate) fn is_on(&self, rung: Rung) -> bool {
+        let own = self.sandbox.rung();
+        if own != rung {
+            eprintln!("not on {own}: this is about {rung}");
+        }
+        own == rung
+    }
+
+    /// Whether steps have a `/proc` of the kernel's making, and what leads there.
+    pub(crate) fn has_proc(&self) -> bool {
+        self.sandbox.rung() == Rung::OverlayFull
+    }
+
+    /// Lines of `/proc/PID/FILE` of a step of `user`, read from outside.
+    pub(crate) fn proc_of_step(&self, lowers: &[PathBuf], user: &str, file: &str) -> String {
+        let scratch = self.sandbox.scratch().unwrap();
+        let mut step = self.sh(lowers, "true").step;
+        step.scratch = scratch.path().to_owned();
+        step.user = user.into();
+        let script = "echo $$; while ! [ -e /tmp/go ]; do :; done";
+        step.argv = ["/bin/sh", "-c", script].iter().map(Into::into).collect();
+        let mut said = String::new();
+        let mut output = |_, chunk: &[u8]| {
+            let pid = String::from_utf8_lossy(chunk);
+            let path = Path::new("/proc").join(pid.trim()).join(file);
+            said = std::fs::read_to_string(&path).unwrap_or_else(|error| error.to_string());
+            std::fs::write(step.scratch.join("tree/root/tmp/go"), "").unwrap();
+        };
+        let exit = self.sandbox.run(&step, &mut output, &AtomicBool::new(false)).unwrap();
+        assert_eq!(exit.code, 0);
+        said
     }
 
     pub(crate) fn fresh(&self, name: &str) -> PathBuf {

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::slice::from_ref;
 
 use longshore_runtime::entry::{Entry, EntrySink, Kind};
-use longshore_runtime::{Error, Sandbox};
+use longshore_runtime::{Error, Rung, Sandbox};
 
 use crate::bench::{Bench, dir, file, hard_link, link};
 
@@ -65,7 +65,7 @@ fn each_kind_of_change_is_emitted() {
             "p Fifo 640 0:0",
             "removed Whiteout",
             "replaced Directory 700 0:0",
-            "replaced/* Opaque",
+            "replaced/low Whiteout",
             "replaced/new n 600 0:0",
             "suid s 4755 1000:0",
             "touched new 644 0:0",
@@ -109,8 +109,14 @@ fn hard_links_are_found_inside_the_changes_only() {
     for path in ["m", "z"] {
         assert_eq!(kind(path), Kind::HardLink { target: b"a".to_vec() });
     }
-    assert_eq!(changes["low2"].1, b"xw\n");
-    assert!(!changes.contains_key("low1"));
+    // An overlay breaks the link when one name is written to; a tree has one file of two names.
+    if bench.sandbox.rung() == Rung::Chroot {
+        assert_eq!(changes["low1"].1, b"xw\n");
+        assert_eq!(kind("low2"), Kind::HardLink { target: b"low1".to_vec() });
+    } else {
+        assert_eq!(changes["low2"].1, b"xw\n");
+        assert!(!changes.contains_key("low1"));
+    }
     // The kernel links its deletions together; they are no hard links of the layer.
     assert_eq!((kind("etc/passwd"), kind("etc/group")), (Kind::Whiteout, Kind::Whiteout));
 }

@@ -11,6 +11,8 @@ mod bench;
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
+mod chroot;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod plain_user;

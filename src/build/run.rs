@@ -137,8 +137,10 @@ impl Job {
         };
         if let Some(stats) = stats {
             self.say_dropped(stats.dropped_xattrs, stats.skipped_sockets);
-            if stats.reusable && !blob.is_empty() {
-                self.keep(step, &blob)?;
+            match (stats.reusable, blob.is_empty()) {
+                (true, false) => self.keep(step, &blob)?,
+                (true, true) => self.keep_unchanged(step),
+                (false, _) => {}
             }
         }
         Ok(blob)
@@ -150,6 +152,13 @@ impl Job {
         stack.push(self.shared.layer(blob));
         let place = self.shared.layers.unpacked_path(&stack);
         take(&place, || self.sandbox.keep(step, &place))
+    }
+
+    /// Lets the next RUN have what this one ran in; without, it makes its own.
+    fn keep_unchanged(&self, step: &StepSpec) {
+        if let Err(error) = self.sandbox.keep_unchanged(step) {
+            tracing::debug!("[{}] cannot hand on the root of the step: {error}", self.label);
+        }
     }
 
     fn say_dropped(&self, xattrs: u64, sockets: u64) {

@@ -60,6 +60,19 @@ pub trait Executor: fmt::Debug + Send + Sync {
     /// When the sink fails or the tree cannot be read.
     fn changes(&self, step: &StepSpec, sink: &mut dyn EntrySink) -> Result<ChangeStats, Error>;
 
+    /// Moves the changes of a step to the layer directory `dest`, and hands on what the rung has
+    /// to hand on to the next step.
+    ///
+    /// # Errors
+    /// When the rename fails, as between file systems.
+    fn keep(&self, step: &StepSpec, dest: &Path) -> Result<(), Error>;
+
+    /// Hands on what the rung has to hand on of a step that changed nothing.
+    ///
+    /// # Errors
+    /// When it cannot be handed on.
+    fn keep_unchanged(&self, step: &StepSpec) -> Result<(), Error>;
+
     /// Renames a layer directory, whoever owns it.
     ///
     /// # Errors

@@ -3,11 +3,14 @@
 //! The builder may have any number of threads. It never forks by itself and never touches a layer
 //! tree; it only makes the directories around them.
 
+mod chroot;
 mod executor;
 mod id_map;
+mod orders;
 mod overlay;
 mod probe;
 mod process;
+mod roots;
 mod sandbox;
 mod scratch;
 

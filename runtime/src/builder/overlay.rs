@@ -1,76 +1,26 @@
-//! The rung `overlay-full`, seen from the builder: each operation is one conversation with an init.
+//! The rung `overlay-full`, seen from the builder.
 
-use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::sync::atomic::AtomicBool;
 
 use super::executor::{Executor, Feed, Output};
-use super::process::{InitProcess, Pipes};
+use super::orders::{Orders, absolute, absolute_all, run_order};
 use super::scratch;
 use crate::Error;
 use crate::entry::EntrySink;
-use crate::init::INTERRUPT_GRACE;
-use crate::step::{ChangeStats, Network, StepExit, StepSpec, Stream, UnpackStats};
-use crate::wire::{EntryReader, EntryWriter, Order, Reply, RunOrder, Tag, send};
-
-/// How long the interrupt flag may stay unseen.
-const INTERRUPT_POLL_MILLIS: u8 = 100;
-/// How much longer than the grace period init gets before it is killed itself.
-const INIT_GRACE: Duration = Duration::from_secs(5);
+use crate::step::{ChangeStats, StepExit, StepSpec, UnpackStats};
+use crate::wire::{Order, World};
 
 /// Steps over an overlay in a user namespace with many ids.
 #[derive(Debug)]
 pub(super) struct Overlay {
-    init: PathBuf,
+    orders: Orders,
     fresh_proc: bool,
 }
 
 impl Overlay {
     pub(super) fn new(init: PathBuf, fresh_proc: bool) -> Self {
-        Self { init, fresh_proc }
-    }
-
-    fn enter(&self, order: &Order) -> Result<InitProcess, Error> {
-        let mut process = InitProcess::start(&self.init, order)?;
-        process.enter()?;
-        Ok(process)
-    }
-
-    fn feed(&self, order: &Order, feed: &mut Feed<'_>) -> Result<UnpackStats, Error> {
-        let mut process = self.enter(order)?;
-        let mut writer = EntryWriter::new(&process.socket);
-        let fed = feed(&mut writer).and_then(|()| writer.finish());
-        let broken = writer.broken;
-        match fed {
-            // A broken socket is init's way to stop early; its reply tells the reason.
-            Err(error) if !broken => return Err(Error::Entries(error)),
-            Ok(()) | Err(_) => {}
-        }
-        writer.abandon();
-        match process.reply()? {
-            Reply::Unpacked(stats) => Ok(stats),
-            other => Err(process.unexpected(other)),
-        }
-    }
-
-    fn run_order(&self, step: &StepSpec) -> Result<Order, Error> {
-        Ok(Order::Run(Box::new(RunOrder {
-            lowers: absolute_all(&step.lowers)?,
-            scratch: absolute(&step.scratch)?,
-            argv: step.argv.clone(),
-            env: step.env.clone(),
-            cwd: step.cwd.clone(),
-            user: step.user.clone(),
-            hostname: step.hostname.clone(),
-            own_network: step.network == Network::None,
-            fresh_proc: self.fresh_proc,
-        })))
+        Self { orders: Orders::new(init, World::Namespaces), fresh_proc }
     }
 }
 
@@ -81,17 +31,15 @@ impl Executor for Overlay {
         lowers: &[PathBuf],
         feed: &mut Feed<'_>,
     ) -> Result<UnpackStats, Error> {
-        let lowers = Some(absolute_all(lowers)?);
-        self.feed(&Order::Unpack { dest: absolute(dest)?, lowers }, feed)
+        self.orders.unpack(dest, lowers, feed)
     }
 
     fn unpack_apart(&self, dest: &Path, feed: &mut Feed<'_>) -> Result<UnpackStats, Error> {
-        self.feed(&Order::Unpack { dest: absolute(dest)?, lowers: None }, feed)
+        self.orders.unpack_apart(dest, feed)
     }
 
     fn settle(&self, from: &Path, lowers: &[PathBuf], to: &Path) -> Result<(), Error> {
-        let (from, to) = (absolute(from)?, absolute(to)?);
-        self.enter(&Order::Settle { from, lowers: absolute_all(lowers)?, to })?.done()
+        self.orders.settle(from, lowers, to)
     }
 
     fn run(
@@ -100,137 +48,31 @@ impl Executor for Overlay {
         output: &mut Output<'_>,
         interrupt: &AtomicBool,
     ) -> Result<StepExit, Error> {
-        if interrupt.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted);
-        }
-        scratch::make_plain(&step.scratch)?;
-        let order = self.run_order(step)?;
-        let (mut process, pipes) = InitProcess::start_with_output(&self.init, &order)?;
-        process.enter()?;
-        match pump(&mut process, pipes, output, interrupt)? {
-            Reply::Exited(_) if interrupt.load(Ordering::Relaxed) => Err(Error::Interrupted),
-            Reply::Exited(exit) => Ok(exit),
-            other => Err(process.unexpected(other)),
-        }
+        self.orders.run(run_order(step, self.fresh_proc)?, output, interrupt)
     }
 
     fn changes(&self, step: &StepSpec, sink: &mut dyn EntrySink) -> Result<ChangeStats, Error> {
-        let mut process = self.enter(&Order::Changes {
+        let order = Order::Changes {
             upper: absolute(&scratch::upper(&step.scratch))?,
             lowers: absolute_all(&step.lowers)?,
             clamp_mtime: step.clamp_mtime,
-        })?;
-        let socket = process.socket.try_clone().map_err(Error::Entries)?;
-        let mut reader = EntryReader::new(socket);
-        loop {
-            let next = match reader.next() {
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Err(process.died());
-                }
-                next => next.map_err(Error::Entries)?,
-            };
-            match next {
-                Ok(entry) => sink.entry(&entry, &mut reader).map_err(Error::Entries)?,
-                Err((Tag::Reply, body)) => match process.decode(&body)? {
-                    Reply::Changed(stats) => return Ok(stats),
-                    other => return Err(process.unexpected(other)),
-                },
-                Err(_) => return Err(process.nonsense()),
-            }
-        }
+        };
+        self.orders.changes(&order, sink)
+    }
+
+    fn keep(&self, step: &StepSpec, dest: &Path) -> Result<(), Error> {
+        self.rename(&scratch::upper(&step.scratch), dest)
+    }
+
+    fn keep_unchanged(&self, _step: &StepSpec) -> Result<(), Error> {
+        Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
-        self.enter(&Order::Move { from: absolute(from)?, to: absolute(to)? })?.done()
+        self.orders.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> Result<(), Error> {
-        self.enter(&Order::Remove { path: absolute(path)? })?.done()
+        self.orders.remove(path)
     }
-}
-
-/// One pipe of a step.
-struct Pipe {
-    fd: OwnedFd,
-    stream: Stream,
-}
-
-/// Passes on what the step prints until init has answered and both pipes are at their end.
-fn pump(
-    process: &mut InitProcess,
-    (stdout, stderr): Pipes,
-    output: &mut Output<'_>,
-    interrupt: &AtomicBool,
-) -> Result<Reply, Error> {
-    let mut pipes = vec![
-        Pipe { fd: stdout.into(), stream: Stream::Stdout },
-        Pipe { fd: stderr.into(), stream: Stream::Stderr },
-    ];
-    let mut reply = None;
-    let mut interrupted_at = None;
-    let mut chunk = vec![0; 64 << 10];
-    while reply.is_none() || !pipes.is_empty() {
-        if interrupt.load(Ordering::Relaxed) {
-            press(process, &mut interrupted_at);
-        }
-        let (ready, answered) = wait(&process.socket, &pipes, reply.is_none())?;
-        if reply.is_some() && ready.is_empty() {
-            // All processes of the step are dead and all they wrote is read: whoever still holds
-            // the pipes open is not part of it.
-            break;
-        }
-        for at in ready.into_iter().rev() {
-            match nix::unistd::read(&pipes[at].fd, &mut chunk) {
-                Ok(0) => drop(pipes.remove(at)),
-                Ok(count) => output(pipes[at].stream, &chunk[..count]),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(Error::Entries(errno.into())),
-            }
-        }
-        if answered {
-            reply = Some(process.reply()?);
-        }
-    }
-    reply.ok_or_else(|| process.nonsense())
-}
-
-/// Interrupts the step once, and kills an init that does not react.
-fn press(process: &mut InitProcess, interrupted_at: &mut Option<Instant>) {
-    match interrupted_at {
-        None => {
-            // An error means that init has ended, which the reading side will see.
-            let _ = send(&mut process.socket, Tag::Interrupt, &[]);
-            *interrupted_at = Some(Instant::now());
-        }
-        Some(at) if at.elapsed() > INTERRUPT_GRACE + INIT_GRACE => process.kill(),
-        Some(_) => {}
-    }
-}
-
-/// Waits for output or the answer; returns which pipes are ready, and whether the socket is.
-fn wait(
-    socket: &UnixStream,
-    pipes: &[Pipe],
-    expect_reply: bool,
-) -> Result<(Vec<usize>, bool), Error> {
-    let mut fds: Vec<PollFd<'_>> =
-        pipes.iter().map(|pipe| PollFd::new(pipe.fd.as_fd(), PollFlags::POLLIN)).collect();
-    if expect_reply {
-        fds.push(PollFd::new(socket.as_fd(), PollFlags::POLLIN));
-    }
-    match poll(&mut fds, PollTimeout::from(INTERRUPT_POLL_MILLIS)) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(errno) => return Err(Error::Entries(errno.into())),
-    }
-    let is_ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
-    let ready = (0..pipes.len()).filter(|at| is_ready(&fds[*at])).collect();
-    Ok((ready, expect_reply && fds.last().is_some_and(is_ready)))
-}
-
-fn absolute(path: &Path) -> Result<PathBuf, Error> {
-    std::path::absolute(path).map_err(Error::io("resolve", path))
-}
-
-fn absolute_all(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
-    paths.iter().map(|path| absolute(path)).collect()
 }

@@ -10,7 +10,7 @@ use super::process::InitProcess;
 use super::sandbox::OWN_EXECUTABLE;
 use crate::Error;
 use crate::capabilities::{Capabilities, Map, Mechanism};
-use crate::wire::{Order, Reply};
+use crate::wire::{Order, Reply, World};
 
 /// What was found, by work directory; a pod does not change while it runs.
 static FOUND: Mutex<BTreeMap<PathBuf, Capabilities>> = Mutex::new(BTreeMap::new());
@@ -36,8 +36,8 @@ pub fn probe(work_root: &Path) -> Capabilities {
 /// The same with another executable as init, and without keeping the answer.
 pub(super) fn probe_with(program: &Path, work_root: &Path) -> Result<Capabilities, Error> {
     let mut caps = nothing();
-    let mut process =
-        InitProcess::start(program, &Order::Probe { work_root: work_root.to_owned() })?;
+    let order = Order::Probe { work_root: work_root.to_owned() };
+    let mut process = InitProcess::start(program, World::Namespaces, &order)?;
     let reply = match process.map_ids() {
         Ok(Ok(map)) => {
             caps.map = map;

@@ -14,7 +14,7 @@ use super::id_map;
 use crate::Error;
 use crate::capabilities::Map;
 use crate::init::{HIDDEN_ARGUMENT, HIDDEN_NAME};
-use crate::wire::{Failure, FailureKind, MAX_FRAME, Order, Reply, Tag, receive, send};
+use crate::wire::{Failure, FailureKind, MAX_FRAME, Order, Reply, Tag, World, receive, send};
 
 /// How long an init that was told to stop, or has answered, may take to end.
 const END_GRACE: Duration = Duration::from_secs(5);
@@ -33,21 +33,24 @@ pub(super) struct InitProcess {
 pub(super) type Pipes = (ChildStdout, ChildStderr);
 
 impl InitProcess {
-    /// Starts `program` as init and tells it what to do.
-    pub(super) fn start(program: &Path, order: &Order) -> Result<Self, Error> {
-        Self::spawn(program, order, Stdio::null)
+    /// Starts `program` as init and tells it what to do, and in which world.
+    pub(super) fn start(program: &Path, world: World, order: &Order) -> Result<Self, Error> {
+        Self::spawn(program, &world.encode(order), Stdio::null)
     }
 
     /// Starts `program` as init with pipes for what the step prints.
-    pub(super) fn start_with_output(program: &Path, order: &Order) -> Result<(Self, Pipes), Error> {
-        let mut process = Self::spawn(program, order, Stdio::piped)?;
+    pub(super) fn start_with_output(
+        program: &Path,
+        world: World,
+        order: &Order,
+    ) -> Result<(Self, Pipes), Error> {
+        let mut process = Self::spawn(program, &world.encode(order), Stdio::piped)?;
         let stdout = process.child.stdout.take().expect("standard output is a pipe");
         let stderr = process.child.stderr.take().expect("standard error is a pipe");
         Ok((process, (stdout, stderr)))
     }
 
-    fn spawn(program: &Path, order: &Order, output: fn() -> Stdio) -> Result<Self, Error> {
-        let body = order.encode();
+    fn spawn(program: &Path, body: &[u8], output: fn() -> Stdio) -> Result<Self, Error> {
         if body.len() > MAX_FRAME {
             return Err(Error::Sandbox {
                 action: "cannot pass the step's arguments and environment".into(),
@@ -70,7 +73,7 @@ impl InitProcess {
             Ok(Self { child, socket: ours })
         });
         let mut process = started.map_err(start_error)?;
-        if send(&mut process.socket, Tag::Order, &body).is_err() {
+        if send(&mut process.socket, Tag::Order, body).is_err() {
             return Err(process.died());
         }
         Ok(process)
@@ -93,11 +96,14 @@ impl InitProcess {
         Ok(Ok(map.map_err(|reason| Error::IdMap { reason })?))
     }
 
-    /// Brings init into its namespace; anything but that is an error.
-    pub(super) fn enter(&mut self) -> Result<(), Error> {
-        match self.map_ids()? {
-            Ok(_) => Ok(()),
-            Err(reply) => Err(self.unexpected(reply)),
+    /// Brings init into its world; anything but that is an error.
+    pub(super) fn enter(&mut self, world: World) -> Result<(), Error> {
+        match world {
+            World::Pod => Ok(()),
+            World::Namespaces => match self.map_ids()? {
+                Ok(_) => Ok(()),
+                Err(reply) => Err(self.unexpected(reply)),
+            },
         }
     }
 

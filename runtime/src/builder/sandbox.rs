@@ -1,8 +1,9 @@
 //! The public face: a work directory, the rung that it can take, and the operations on it.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::chroot::Chroot;
 use super::executor::{Executor, Feed, Output};
 use super::overlay::Overlay;
 use super::probe::{probe, probe_with};
@@ -56,8 +57,9 @@ impl Sandbox {
         let rung = choose(&capabilities, choice)?;
         let executor: Option<Box<dyn Executor>> = match rung {
             Rung::OverlayFull => Some(Box::new(Overlay::new(init, capabilities.fresh_proc))),
+            Rung::Chroot => Some(Box::new(Chroot::new(init, &work_root))),
             // `choose` names the others only in refusals; without steps nothing is executed.
-            Rung::OverlayOne | Rung::Chroot | Rung::Translate | Rung::None => None,
+            Rung::OverlayOne | Rung::Translate | Rung::None => None,
         };
         Ok(Self { rung, work_root, executor, capabilities })
     }
@@ -126,7 +128,12 @@ impl Sandbox {
         output: &mut Output<'_>,
         interrupt: &AtomicBool,
     ) -> Result<StepExit, Error> {
-        self.executor()?.run(step, output, interrupt)
+        let executor = self.executor()?;
+        if interrupt.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        scratch::make_plain(&step.scratch)?;
+        executor.run(step, output, interrupt)
     }
 
     /// Emits what a step changed, ordered by the names of its path (each bytewise); a directory's own entry is followed
@@ -142,12 +149,21 @@ impl Sandbox {
     }
 
     /// Moves the changes of a step, after [`Sandbox::changes`] said `reusable`, to `dest`, where
-    /// they are a lower directory as if the emitted layer had been unpacked.
+    /// they are a lower directory as if the emitted layer had been unpacked. Where steps run in a
+    /// copy of their layers, the next step upon `dest` gets this one's.
     ///
     /// # Errors
     /// When the rename fails, as between file systems.
     pub fn keep(&self, step: &StepSpec, dest: &Path) -> Result<(), Error> {
-        self.rename(&scratch::upper(&step.scratch), dest)
+        self.executor()?.keep(step, dest)
+    }
+
+    /// Like [`Sandbox::keep`] for a step that changed nothing, so that there is no layer.
+    ///
+    /// # Errors
+    /// When the step's copy of its layers cannot be handed on.
+    pub fn keep_unchanged(&self, step: &StepSpec) -> Result<(), Error> {
+        self.executor()?.keep_unchanged(step)
     }
 
     /// Renames a layer directory. A builder that is not root may own the directory and still not

@@ -13,13 +13,13 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nix::unistd::Gid;
+use nix::unistd::{Gid, Uid};
 use rustix::fs::{FlockOperation, flock};
 
-use super::executor::Executor as _;
-use super::overlay::Overlay;
+use super::orders::Orders;
 use super::sandbox::OWN_EXECUTABLE;
 use crate::Error;
+use crate::wire::World;
 
 /// The directory of one step and the lock that keeps it alive. Dropping it removes nothing.
 #[derive(Debug)]
@@ -94,12 +94,22 @@ pub(super) fn clean_with(work_root: &Path, init: &Path) -> Result<u64, Error> {
         }
         let path = lock_path.with_extension("");
         if path.exists() {
-            Overlay::new(init.to_owned(), false).remove(&path)?;
+            remove_leftover(init, &path)?;
             removed += 1;
         }
         fs::remove_file(&lock_path).map_err(Error::io("remove", &lock_path))?;
     }
     Ok(removed)
+}
+
+/// Removes what a dead builder left, whatever rung it was on: root of the pod can remove what root of
+/// a namespace with the same ids made; others cannot do without the namespace.
+fn remove_leftover(init: &Path, path: &Path) -> Result<(), Error> {
+    let remove = |world| Orders::new(init.to_owned(), world).remove(path);
+    if Uid::effective().is_root() && remove(World::Pod).is_ok() {
+        return Ok(());
+    }
+    remove(World::Namespaces)
 }
 
 fn lock_path(scratch: &Path) -> PathBuf {

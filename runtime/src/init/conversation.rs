@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use super::{changes, implied, namespace, probing, removal, run, unpack};
-use crate::wire::{EntryReader, EntryWriter, Failure, OrFail as _, Order, Reply, Tag};
+use super::{changes, implied, namespace, probing, removal, root_tree, run, unpack};
+use crate::wire::{EntryReader, EntryWriter, Failure, OrFail as _, Order, Reply, Tag, World};
 use crate::wire::{receive, send};
 
 /// The socket to the builder.
@@ -59,8 +59,9 @@ pub(super) fn serve() -> ! {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         namespace::detach_from_builder()?;
         let (_, body) = builder.hear().or_fail(|| "cannot hear the builder".into())?;
-        let order = Order::decode(&body).or_fail(|| "cannot understand the builder".into())?;
-        carry_out(order, &mut builder)
+        let (world, order) =
+            World::decode(&body).or_fail(|| "cannot understand the builder".into())?;
+        carry_out(order, world, &mut builder)
     }));
     let reply = match outcome {
         Ok(Ok(reply)) => reply,
@@ -75,38 +76,42 @@ pub(super) fn serve() -> ! {
     namespace::leave(0)
 }
 
-fn carry_out(order: Order, builder: &mut Builder) -> Result<Reply, Failure> {
+fn carry_out(order: Order, world: World, builder: &mut Builder) -> Result<Reply, Failure> {
+    if let Order::Probe { work_root } = &order {
+        return Ok(probing::probe(work_root, builder));
+    }
+    if world == World::Namespaces {
+        namespace::enter(builder)?;
+    }
     match order {
-        Order::Probe { work_root } => Ok(probing::probe(&work_root, builder)),
+        Order::Probe { .. } => unreachable!("the probe enters namespaces in its own way"),
         Order::Unpack { dest, lowers } => {
-            namespace::enter(builder)?;
             let mut entries = EntryReader::new(&*builder);
             unpack::unpack(&dest, lowers, &mut entries).map(Reply::Unpacked)
         }
         Order::Settle { from, lowers, to } => {
-            namespace::enter(builder)?;
             implied::settle(&from, lowers)?;
             move_directory(&from, &to).map(|()| Reply::Done)
         }
-        Order::Run(order) => {
-            namespace::enter(builder)?;
-            run::run(*order, builder).map(Reply::Exited)
+        Order::Run(order) => match world {
+            World::Namespaces => run::run(*order, builder),
+            World::Pod => run::run_in_pod(&order, builder),
         }
+        .map(Reply::Exited),
         Order::Changes { upper, lowers, clamp_mtime } => {
-            namespace::enter(builder)?;
             let mut writer = EntryWriter::new(&*builder);
             let walked = changes::emit(&upper, lowers, clamp_mtime, &mut writer);
             writer.flush().or_fail(|| "cannot send the changes".into())?;
             walked.map(Reply::Changed)
         }
-        Order::Remove { path } => {
-            namespace::enter(builder)?;
-            removal::remove(&path).map(|()| Reply::Done)
+        Order::Walk { scratch, lowers, clamp_mtime } => {
+            let mut writer = EntryWriter::new(&*builder);
+            let walked = root_tree::emit(&scratch, lowers, clamp_mtime, &mut writer);
+            writer.flush().or_fail(|| "cannot send the changes".into())?;
+            walked.map(Reply::Changed)
         }
-        Order::Move { from, to } => {
-            namespace::enter(builder)?;
-            move_directory(&from, &to).map(|()| Reply::Done)
-        }
+        Order::Remove { path } => removal::remove(&path).map(|()| Reply::Done),
+        Order::Move { from, to } => move_directory(&from, &to).map(|()| Reply::Done),
     }
 }
 

@@ -1,5 +1,11 @@
 //! Turns a child of init into RUN.
 //!
+//! Where the step runs in a root tree, this child enters it: with `chroot`, and then without the
+//! capability to do so again, without an open directory and, where the kernel can, with nothing but
+//! the tree allowed. Who is not root of the pod's machine in the eyes of seccomp(2), which is a pod
+//! without `CAP_SYS_ADMIN`, gets a filter only in exchange for `no_new_privs`: setuid programs and
+//! file capabilities have no effect in such a step.
+//!
 //! Order matters: what needs `CAP_SYS_ADMIN` (the filter, Landlock) and `CAP_SETPCAP` (the bounding
 //! set) comes before the ids change, the death signal after, because a change of ids clears it.
 
@@ -9,17 +15,17 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{Pid, execve, pipe2};
-use rustix::process::set_parent_process_death_signal;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior, set_parent_process_death_signal};
 use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use super::account::Account;
-use super::{landlock, namespace, privileges, seccomp};
+use super::account::{self, Account};
+use super::{landlock, namespace, privileges, seccomp, world};
 use crate::wire::{Failure, OrFail as _, Reply, RunOrder};
 
 /// Where a command without a slash is looked up when the environment has no `PATH`.
@@ -31,11 +37,18 @@ const NOT_EXECUTABLE: i32 = 126;
 /// How much likelier than the builder a step is to be ended when memory runs out.
 const OOM_ADJUSTMENT: i32 = 100;
 
+/// Where the child is, and what is known of the step there.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// In the step's root already.
+    Entered { account: Account, cwd: PathBuf },
+    /// In the pod; the step's root is this directory.
+    Tree(PathBuf),
+}
+
 /// Starts the step's command.
-pub(super) fn start(order: &RunOrder, account: &Account, cwd: &Path) -> Result<Pid, Failure> {
+pub(super) fn start(order: &RunOrder, place: Place) -> Result<Pid, Failure> {
     let action = || "cannot start a process".to_owned();
-    let command = Command::new(order, account)
-        .or_fail(|| "cannot pass the step's arguments and environment".into())?;
     let (status, report) = pipe2(OFlag::O_CLOEXEC).or_fail(action)?;
     let init = Pid::this();
     if let Some(child) = namespace::split().or_fail(action)? {
@@ -46,7 +59,7 @@ pub(super) fn start(order: &RunOrder, account: &Account, cwd: &Path) -> Result<P
         };
     }
     drop(status);
-    let Err(failure) = become_step(&command, account, cwd, init);
+    let Err(failure) = become_step(order, place, init);
     // When init is gone there is nobody to tell.
     let _ = File::from(report).write_all(&Reply::Failed(failure).encode());
     namespace::leave(1)
@@ -66,21 +79,31 @@ fn read_report(status: OwnedFd) -> Result<Option<Failure>, Failure> {
     }
 }
 
-fn become_step(
-    command: &Command,
-    account: &Account,
-    cwd: &Path,
-    init: Pid,
-) -> Result<Infallible, Failure> {
+fn become_step(order: &RunOrder, place: Place, init: Pid) -> Result<Infallible, Failure> {
     rustix::process::setsid().or_fail(|| "cannot make a session".into())?;
-    set_up_files(account)?;
-    reset_signals().or_fail(|| "cannot reset signals".into())?;
+    // What needs the pod's or the step's /proc and /dev, whichever is there now.
+    set_dumpable_behavior(DumpableBehavior::Dumpable)
+        .or_fail(|| "cannot open the process to itself".into())?;
     raise_oom_score();
-    rustix::process::chdir(cwd).or_fail(|| format!("cannot enter {}", cwd.display()))?;
+    let null = File::open("/dev/null").or_fail(|| "cannot open /dev/null".into())?;
+    let (account, cwd, in_tree) = match place {
+        Place::Entered { account, cwd } => (account, cwd, false),
+        Place::Tree(root) => {
+            enter(&root)?;
+            (account::find(&order.user)?, world::working_directory(&order.cwd)?, true)
+        }
+    };
+    let command = Command::new(order, &account)
+        .or_fail(|| "cannot pass the step's arguments and environment".into())?;
+    set_up_files(&account, &null)?;
+    drop(null);
+    reset_signals().or_fail(|| "cannot reset signals".into())?;
+    rustix::process::chdir(&cwd).or_fail(|| format!("cannot enter {}", cwd.display()))?;
+    privileges::allow_filters().or_fail(|| "cannot set no_new_privs".into())?;
     seccomp::elide_flushes().or_fail(|| "cannot install the seccomp filter".into())?;
-    landlock::confine().or_fail(|| "cannot confine signals with Landlock".into())?;
+    landlock::confine(in_tree).or_fail(|| "cannot confine the step with Landlock".into())?;
     privileges::bound().or_fail(|| "cannot bound capabilities".into())?;
-    change_account(account)?;
+    change_account(&account)?;
     privileges::reduce(account.uid == 0).or_fail(|| "cannot drop capabilities".into())?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
@@ -97,6 +120,14 @@ fn become_step(
     namespace::leave(code)
 }
 
+/// Makes the tree at `root` the root of this process.
+fn enter(root: &Path) -> Result<(), Failure> {
+    let action = || format!("cannot make {} the root", root.display());
+    rustix::process::chdir(root).or_fail(action)?;
+    rustix::process::chroot(".").or_fail(action)?;
+    rustix::process::chdir("/").or_fail(action)
+}
+
 fn change_account(account: &Account) -> Result<(), Failure> {
     let groups: Vec<Gid> = account.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     set_thread_groups(&groups).or_fail(|| format!("cannot set groups {:?}", account.groups))?;
@@ -107,9 +138,8 @@ fn change_account(account: &Account) -> Result<(), Failure> {
 }
 
 /// Standard input is empty; the output pipes belong to the step's user, who may open them by name.
-fn set_up_files(account: &Account) -> Result<(), Failure> {
-    let null = File::open("/dev/null").or_fail(|| "cannot open /dev/null".into())?;
-    nix::unistd::dup2_stdin(&null).or_fail(|| "cannot replace standard input".into())?;
+fn set_up_files(account: &Account, null: &File) -> Result<(), Failure> {
+    nix::unistd::dup2_stdin(null).or_fail(|| "cannot replace standard input".into())?;
     let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
     for pipe in [io::stdout().as_fd(), io::stderr().as_fd()] {
         // Not possible for ids that are not mapped; writing works without.

@@ -9,25 +9,33 @@
 //! - `world` builds what RUN sees (with `devices` and `private_files`); `launch` turns a child
 //!   into RUN (with `account`, `seccomp`, `landlock`, `privileges`); `supervise` sees it to its
 //!   end.
+//! - `root_tree` makes and reads the tree that a step without mounts runs in: `layering` (with
+//!   `copying`) applies layers to it, `furnishing` puts in what the layer must not have, `new_layer`
+//!   makes a layer directory of what was changed.
 //! - `probing` tries mechanisms.
 
 mod account;
 mod bpf;
 mod changes;
 mod conversation;
+mod copying;
 mod devices;
+mod furnishing;
 mod implied;
 mod landlock;
 mod launch;
+mod layering;
 mod lowers;
 mod metadata;
 mod namespace;
 mod network;
+mod new_layer;
 mod notify;
 mod private_files;
 mod privileges;
 mod probing;
 mod removal;
+mod root_tree;
 mod run;
 mod seccomp;
 mod supervise;
@@ -38,12 +46,18 @@ mod world;
 use std::ffi::OsStr;
 use std::time::Duration;
 
+pub(crate) use root_tree::{read_list, write_list};
+
 /// The name under which the executable is init.
 pub(crate) const HIDDEN_NAME: &str = "longshore-init";
 /// The argument that goes with it, so that a file of that name is not mistaken for it.
 pub(crate) const HIDDEN_ARGUMENT: &str = "inside-the-sandbox";
 /// Name of a step's upper directory in its scratch directory.
 pub(crate) const UPPER: &str = "upper";
+/// Name of a step's root tree in its scratch directory.
+pub(crate) const TREE: &str = "tree";
+/// Name of the list, in a root tree's directory, of the layers that it is the view of.
+pub(crate) const LAYERS: &str = "layers";
 /// How long an interrupted step has between SIGTERM and SIGKILL.
 pub(crate) const INTERRUPT_GRACE: Duration = Duration::from_secs(10);
 

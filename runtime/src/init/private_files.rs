@@ -12,6 +12,8 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 use super::world::attach;
 use crate::wire::{Failure, OrFail as _};
 
+/// The names in `/etc`.
+pub(super) const NAMES: [&str; 3] = ["resolv.conf", "hosts", "hostname"];
 /// More than any such file has.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -24,6 +26,20 @@ pub(super) struct PrivateFile {
 
 /// Makes the copies in the current directory.
 pub(super) fn make(hostname: &str) -> io::Result<Vec<PrivateFile>> {
+    contents(hostname)
+        .into_iter()
+        .map(|(name, content)| {
+            fs::write(name, content)?;
+            // Init has no mask; these files are for everybody to read.
+            use std::os::unix::fs::PermissionsExt as _;
+            fs::set_permissions(name, fs::Permissions::from_mode(0o644))?;
+            Ok(PrivateFile { name, mount: None })
+        })
+        .collect()
+}
+
+/// The names in `/etc` and what a step reads there.
+pub(super) fn contents(hostname: &str) -> [(&'static str, Vec<u8>); 3] {
     let mut hosts = pod_file("/etc/hosts");
     if hosts.is_empty() {
         hosts.extend_from_slice(b"127.0.0.1\tlocalhost\n::1\tlocalhost\n");
@@ -39,18 +55,8 @@ pub(super) fn make(hostname: &str) -> io::Result<Vec<PrivateFile>> {
     } else {
         format!("{hostname}\n").into_bytes()
     };
-    let resolver = pod_file("/etc/resolv.conf");
-    let files = [("resolv.conf", resolver), ("hosts", hosts), ("hostname", hostname)];
-    files
-        .into_iter()
-        .map(|(name, content)| {
-            fs::write(name, content)?;
-            // Init has no mask; these files are for everybody to read.
-            use std::os::unix::fs::PermissionsExt as _;
-            fs::set_permissions(name, fs::Permissions::from_mode(0o644))?;
-            Ok(PrivateFile { name, mount: None })
-        })
-        .collect()
+    let [resolver, hosts_name, hostname_name] = NAMES;
+    [(resolver, pod_file("/etc/resolv.conf")), (hosts_name, hosts), (hostname_name, hostname)]
 }
 
 impl PrivateFile {

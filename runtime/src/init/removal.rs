@@ -6,7 +6,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, openat, statat, unlinkat};
@@ -32,13 +32,13 @@ pub(super) fn remove(path: &Path) -> Result<(), Failure> {
 /// Removes the directory `name` in `dir` with everything in it.
 pub(super) fn remove_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
     let mut here = openat(dir, name, directory_flags(), Mode::empty())?;
-    let mut pending: Vec<Vec<CString>> = vec![empty(&here)?];
+    let mut pending: Vec<Vec<CString>> = vec![empty(here.as_fd())?];
     // The names of the directories between `dir` and `here`, without the first.
     let mut names: Vec<CString> = Vec::new();
     while let Some(subdirectories) = pending.last_mut() {
         if let Some(next) = subdirectories.pop() {
             here = openat(&here, &next, directory_flags(), Mode::empty())?;
-            pending.push(empty(&here)?);
+            pending.push(empty(here.as_fd())?);
             names.push(next);
             continue;
         }
@@ -52,8 +52,13 @@ pub(super) fn remove_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
     Ok(unlinkat(dir, name, AtFlags::REMOVEDIR)?)
 }
 
+/// Removes everything in the open directory `dir`.
+pub(super) fn clear_directory(dir: BorrowedFd<'_>) -> io::Result<()> {
+    empty(dir)?.into_iter().try_for_each(|name| remove_at(dir, name.to_bytes()))
+}
+
 /// Removes everything but the subdirectories, and returns their names.
-fn empty(dir: &OwnedFd) -> io::Result<Vec<CString>> {
+fn empty(dir: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
     let mut subdirectories = Vec::new();
     for item in Dir::read_from(dir)? {
         let item = item?;
@@ -61,7 +66,7 @@ fn empty(dir: &OwnedFd) -> io::Result<Vec<CString>> {
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        match unlinkat(dir.as_fd(), name, AtFlags::empty()) {
+        match unlinkat(dir, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(Errno::ISDIR | Errno::PERM) => subdirectories.push(name.to_owned()),
             Err(errno) => return Err(errno.into()),

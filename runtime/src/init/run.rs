@@ -1,12 +1,22 @@
 //! Runs one step: world, account, child, supervision.
 
-use rustix::process::{Signal, set_child_subreaper, set_parent_process_death_signal};
+use std::io;
+
+use rustix::process::{
+    DumpableBehavior, Signal, set_child_subreaper, set_dumpable_behavior,
+    set_parent_process_death_signal,
+};
 use rustix::thread::UnshareFlags;
 
 use super::conversation::Builder;
-use super::{account, launch, namespace, network, supervise, world};
+use super::furnishing::Furniture;
+use super::launch::Place;
+use super::{account, launch, namespace, network, privileges, root_tree, supervise, world};
 use crate::step::StepExit;
 use crate::wire::{Failure, OrFail as _, RunOrder};
+
+/// Where the image's own things are while a step runs, in its scratch directory.
+const ASIDE: &str = "aside";
 
 /// Runs the step of `order`; this process is root of its namespaces.
 pub(super) fn run(order: RunOrder, builder: &mut Builder) -> Result<StepExit, Failure> {
@@ -18,11 +28,37 @@ pub(super) fn run(order: RunOrder, builder: &mut Builder) -> Result<StepExit, Fa
     }
     let cwd = world::build(&order)?;
     let account = account::find(&order.user)?;
+    see_through(&order, Place::Entered { account, cwd }, builder)
+}
+
+/// Runs the step of `order` in a root tree, as root of the pod.
+///
+/// Only the step's own process changes its root: this one needs the pod's `/proc` to find what is
+/// left of the step, and must reach the tree to put it back in order.
+pub(super) fn run_in_pod(order: &RunOrder, builder: &mut Builder) -> Result<StepExit, Failure> {
+    if order.own_network {
+        let error = io::Error::from(io::ErrorKind::Unsupported);
+        let action = "cannot give a step a network of its own without namespaces".to_owned();
+        return Err(Failure::new(action, error));
+    }
+    let root = root_tree::prepare(order)?;
+    let furniture = Furniture::put(&root, &order.scratch.join(ASIDE), &order.hostname)?;
+    privileges::stay_in_root();
+    let exit = see_through(order, Place::Tree(root), builder)?;
+    supervise::check_end()?;
+    furniture.take_away()?;
+    Ok(exit)
+}
+
+fn see_through(order: &RunOrder, place: Place, builder: &mut Builder) -> Result<StepExit, Failure> {
     // Orphans of the step become children of this process, which is how their end is seen.
     set_child_subreaper(Some(rustix::process::getpid()))
         .or_fail(|| "cannot become the reaper of the step".into())?;
+    // Nothing that the step becomes may look into this process, not even one with its ids.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .or_fail(|| "cannot close the supervisor to the step".into())?;
     let signals = supervise::watch_children()?;
-    let main = launch::start(&order, &account, &cwd)?;
+    let main = launch::start(order, place)?;
     supervise::see_to_end(main, signals, builder)
 }
 

@@ -70,6 +70,14 @@ pub(super) fn see_to_end(
     Ok(exit(code, &usage))
 }
 
+/// Fails when something of the step is still there, and could go on changing its root.
+pub(super) fn check_end() -> Result<(), Failure> {
+    match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        Err(Errno::ECHILD) => Ok(()),
+        _ => Err(Failure::new("cannot end the step".into(), Errno::EBUSY)),
+    }
+}
+
 enum Event {
     /// A child may have ended, or time has passed.
     Child,

@@ -34,15 +34,8 @@ pub(super) fn unpack(
     lowers: Option<Vec<PathBuf>>,
     entries: &mut EntryReader<impl Read>,
 ) -> Result<UnpackStats, Failure> {
-    let below = match &lowers {
-        Some(lowers) => Ok(Below::There(Layers::from_bottom(lowers.clone()))),
-        None => Journal::create(dest).map(Below::Later),
-    };
-    let tree = below
-        .and_then(|below| Tree::create(dest, below))
+    let mut unpacker = Unpacker::create(dest, lowers.as_deref())
         .or_fail(|| format!("cannot create layer directory {}", dest.display()))?;
-    let mut unpacker =
-        Unpacker { tree, buffer: vec![0; COPY_BUFFER], stats: UnpackStats::default() };
     loop {
         match entries.next().or_fail(|| "cannot receive the layer".into())? {
             Ok(entry) => unpacker.take(&entry, entries).or_fail(|| {
@@ -63,14 +56,38 @@ pub(super) fn unpack(
     Ok(stats)
 }
 
-struct Unpacker {
+/// A layer directory in the making.
+#[derive(Debug)]
+pub(super) struct Unpacker {
     tree: Tree,
     buffer: Vec<u8>,
-    stats: UnpackStats,
+    pub(super) stats: UnpackStats,
 }
 
 impl Unpacker {
-    fn take(&mut self, entry: &Entry, content: &mut dyn Read) -> io::Result<()> {
+    pub(super) fn create(dest: &Path, lowers: Option<&[PathBuf]>) -> io::Result<Self> {
+        let below = match lowers {
+            Some(lowers) => Below::There(Layers::from_bottom(lowers.to_vec())),
+            None => Below::Later(Journal::create(dest)?),
+        };
+        let tree = Tree::create(dest, below)?;
+        Ok(Self { tree, buffer: vec![0; COPY_BUFFER], stats: UnpackStats::default() })
+    }
+
+    /// Makes the file of `entry`, which is new in this layer, for somebody else to write; its
+    /// metadata come with [`Unpacker::close_file`].
+    pub(super) fn open_file(&mut self, entry: &Entry) -> io::Result<OwnedFd> {
+        self.stats.entries += 1;
+        let (parent, name) = split(&entry.path);
+        create(self.tree.directory(parent)?, name)
+    }
+
+    pub(super) fn close_file(&mut self, fd: BorrowedFd<'_>, entry: &Entry) -> io::Result<()> {
+        self.stats.skipped_xattrs += metadata::write(fd, entry)?;
+        Ok(())
+    }
+
+    pub(super) fn take(&mut self, entry: &Entry, content: &mut dyn Read) -> io::Result<()> {
         self.stats.entries += 1;
         match entry.kind {
             // An overlay has no such mark for its root.
@@ -145,7 +162,7 @@ impl Unpacker {
         Ok(linkat(&from, target_name, dir, name, AtFlags::empty())?)
     }
 
-    fn finish(mut self, dest: &Path, lowers: Option<&[PathBuf]>) -> io::Result<()> {
+    pub(super) fn finish(mut self, dest: &Path, lowers: Option<&[PathBuf]>) -> io::Result<()> {
         self.tree.settle()?;
         match lowers {
             Some(lowers) if self.tree.is_hiding() => hide_roots(dest, lowers),
@@ -231,10 +248,10 @@ fn make(
         Kind::Symlink { target } => symlinkat(target.as_slice(), dir, name)?,
         Kind::Fifo => mknodat(dir, name, FileType::Fifo, Mode::empty(), 0)?,
         Kind::CharDevice { major, minor } => {
-            return device(dir, name, entry, (FileType::CharacterDevice, *major, *minor));
+            return device(dir, name, entry, ('c', *major, *minor));
         }
         Kind::BlockDevice { major, minor } => {
-            return device(dir, name, entry, (FileType::BlockDevice, *major, *minor));
+            return device(dir, name, entry, ('b', *major, *minor));
         }
         Kind::Directory | Kind::HardLink { .. } | Kind::Whiteout | Kind::Opaque => {
             unreachable!("the callers have dealt with these kinds")
@@ -244,28 +261,15 @@ fn make(
     Ok(Made::default())
 }
 
-/// Makes a device node or, as a user namespace cannot, an empty file that stands in for it.
+/// Makes an empty file that stands in for a device. A user namespace cannot make devices, and a
+/// layer's directory is the same on all rungs; besides, character device 0:0 would be a deletion.
 fn device(
     dir: BorrowedFd<'_>,
     name: &[u8],
     entry: &Entry,
-    (kind, major, minor): (FileType, u32, u32),
+    (letter, major, minor): (char, u32, u32),
 ) -> io::Result<Made> {
-    // Character device 0:0 would be a deletion to the overlay, which the layer did not mean.
-    let made = match (kind, major, minor) {
-        (FileType::CharacterDevice, 0, 0) => Err(Errno::PERM),
-        _ => mknodat(dir, name, kind, Mode::empty(), makedev(major, minor)),
-    };
-    match made {
-        Ok(()) => {
-            metadata::write_at(dir, name, entry)?;
-            return Ok(Made::default());
-        }
-        Err(Errno::PERM) => {}
-        Err(errno) => return Err(errno.into()),
-    }
     let fd = create(dir, name)?;
-    let letter = if kind == FileType::BlockDevice { 'b' } else { 'c' };
     let value = format!("{letter} {major} {minor}");
     metadata::set(fd.as_fd(), STAND_IN.as_bytes(), value.as_bytes())?;
     let left_out = metadata::write(fd.as_fd(), entry)?;

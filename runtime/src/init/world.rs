@@ -184,7 +184,8 @@ fn enter_root() -> Result<(), Failure> {
     chdir("/").or_fail(|| "cannot enter /".into())
 }
 
-fn working_directory(cwd: &Path) -> Result<PathBuf, Failure> {
+/// Makes the step's working directory if it is not there, in the root that this process has.
+pub(super) fn working_directory(cwd: &Path) -> Result<PathBuf, Failure> {
     let cwd = Path::new("/").join(cwd);
     // Init makes files with exact modes; a step starts from the usual mask.
     let mask = rustix::process::umask(Mode::from_raw_mode(0o022));

@@ -54,8 +54,8 @@ fn each_kind_of_pod_gets_its_rung_or_a_refusal() {
         ("userns pod, all capabilities", Ok(Rung::OverlayFull)),
         ("user, subordinate ids", Ok(Rung::OverlayFull)),
         ("root, unconfined, no volume", Err((Rung::Translate, vec![Lack::OverlayUpper]))),
-        ("root, RuntimeDefault", Err((Rung::Chroot, vec![Lack::UserNamespace]))),
-        ("root, AppArmor", Err((Rung::Chroot, vec![Lack::Mount]))),
+        ("root, RuntimeDefault", Ok(Rung::Chroot)),
+        ("root, AppArmor", Ok(Rung::Chroot)),
         ("user, unconfined", Err((Rung::OverlayOne, vec![Lack::Ids]))),
         ("restricted", Err((Rung::Translate, vec![Lack::UserNamespace, Lack::Ids]))),
     ] {
@@ -66,11 +66,9 @@ fn each_kind_of_pod_gets_its_rung_or_a_refusal() {
 }
 
 #[test]
-fn no_runtime_is_always_possible_and_chroot_is_not_yet() {
+fn no_runtime_is_always_possible() {
     for name in ["root, unconfined", "restricted"] {
         assert_eq!(choose(&pod(name), Choice::None), Ok(Rung::None));
-        let refusal = choose(&pod(name), Choice::Chroot).unwrap_err();
-        assert!(refusal.to_string().contains("chroot runtime is not available yet"), "{refusal}");
     }
 }
 

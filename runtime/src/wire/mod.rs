@@ -17,7 +17,7 @@ mod tests;
 
 pub(crate) use entries::{EntryReader, EntryWriter};
 pub(crate) use frame::{Tag, receive, send};
-pub(crate) use order::{Order, RunOrder};
+pub(crate) use order::{Order, RunOrder, World};
 pub(crate) use reply::{Failure, FailureKind, OrFail, Reply};
 
 /// Largest frame that either side takes.

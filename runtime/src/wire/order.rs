@@ -7,6 +7,15 @@ use std::path::PathBuf;
 
 use super::codec::{Body, Cursor, garbled};
 
+/// Where init carries an order out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum World {
+    /// In user, mount, IPC and UTS namespaces of its own, as their root.
+    Namespaces,
+    /// In the pod as it is, as the pod's root.
+    Pod,
+}
+
 /// One piece of work. Paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
@@ -25,6 +34,9 @@ pub(crate) enum Order {
     Remove { path: PathBuf },
     /// Rename a directory whose owner the builder may not be.
     Move { from: PathBuf, to: PathBuf },
+    /// Emit what the step changed in the root tree that is in its `scratch`, above `lowers` (bottom
+    /// first), and make a layer directory of it.
+    Walk { scratch: PathBuf, lowers: Vec<PathBuf>, clamp_mtime: Option<i64> },
 }
 
 /// The part of a step that init needs.
@@ -42,6 +54,27 @@ pub(crate) struct RunOrder {
     pub(crate) fresh_proc: bool,
 }
 
+impl World {
+    /// The order with the world that it is for, as init takes it.
+    pub(crate) fn encode(self, order: &Order) -> Vec<u8> {
+        let mut body = vec![match self {
+            Self::Namespaces => 0,
+            Self::Pod => 1,
+        }];
+        body.extend(order.encode());
+        body
+    }
+
+    pub(crate) fn decode(body: &[u8]) -> io::Result<(Self, Order)> {
+        let world = match body.first() {
+            Some(0) => Self::Namespaces,
+            Some(1) => Self::Pod,
+            _ => return Err(garbled("unknown world")),
+        };
+        Ok((world, Order::decode(&body[1..])?))
+    }
+}
+
 impl Order {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut body = Body::default();
@@ -55,13 +88,18 @@ impl Order {
             Self::Changes { upper, lowers, clamp_mtime } => {
                 body.byte(3).path(upper);
                 put_paths(&mut body, lowers);
-                body.byte(clamp_mtime.is_some().into()).signed(clamp_mtime.unwrap_or(0));
+                put_time(&mut body, *clamp_mtime);
             }
             Self::Remove { path } => _ = body.byte(4).path(path),
             Self::Move { from, to } => _ = body.byte(5).path(from).path(to),
             Self::Settle { from, lowers, to } => {
                 body.byte(6).path(from).path(to);
                 put_paths(&mut body, lowers);
+            }
+            Self::Walk { scratch, lowers, clamp_mtime } => {
+                body.byte(7).path(scratch);
+                put_paths(&mut body, lowers);
+                put_time(&mut body, *clamp_mtime);
             }
         }
         body.0
@@ -80,10 +118,7 @@ impl Order {
             3 => Self::Changes {
                 upper: cursor.path()?,
                 lowers: cursor.list(Cursor::path)?,
-                clamp_mtime: match (flag(&mut cursor)?, cursor.signed()?) {
-                    (true, time) => Some(time),
-                    (false, _) => None,
-                },
+                clamp_mtime: time(&mut cursor)?,
             },
             4 => Self::Remove { path: cursor.path()? },
             5 => Self::Move { from: cursor.path()?, to: cursor.path()? },
@@ -91,6 +126,11 @@ impl Order {
                 let (from, to) = (cursor.path()?, cursor.path()?);
                 Self::Settle { from, lowers: cursor.list(Cursor::path)?, to }
             }
+            7 => Self::Walk {
+                scratch: cursor.path()?,
+                lowers: cursor.list(Cursor::path)?,
+                clamp_mtime: time(&mut cursor)?,
+            },
             _ => return Err(garbled("unknown order")),
         };
         cursor.end()?;
@@ -139,6 +179,15 @@ fn put_paths(body: &mut Body, paths: &[PathBuf]) {
     for path in paths {
         body.path(path);
     }
+}
+
+fn put_time(body: &mut Body, time: Option<i64>) {
+    body.byte(time.is_some().into()).signed(time.unwrap_or(0));
+}
+
+fn time(cursor: &mut Cursor<'_>) -> io::Result<Option<i64>> {
+    let (is_set, time) = (flag(cursor)?, cursor.signed()?);
+    Ok(is_set.then_some(time))
 }
 
 pub(super) fn flag(cursor: &mut Cursor<'_>) -> io::Result<bool> {

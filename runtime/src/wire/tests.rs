@@ -82,7 +82,7 @@ proptest! {
     #[test]
     fn garbage_is_refused_or_read_but_never_panics(bytes in vec(any::<u8>(), 0..300)) {
         let _ = decode(&bytes);
-        let _ = Order::decode(&bytes);
+        let _ = World::decode(&bytes);
         let _ = Reply::decode(&bytes);
         let mut reader = EntryReader::new(bytes.as_slice());
         while let Ok(Ok(_)) = reader.next() {}

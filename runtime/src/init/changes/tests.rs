@@ -2,9 +2,13 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use super::object::stood_for;
 use super::*;
+use crate::entry::{Entry, Kind};
+use crate::step::ChangeStats;
 
 /// Emits `upper` over `lowers` as one line an entry.
 fn emitted(upper: &Path, lowers: &[&Path], clamp: Option<i64>) -> (Vec<String>, ChangeStats) {

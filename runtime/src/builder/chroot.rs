@@ -1,0 +1,102 @@
+//! The rung `chroot`, seen from the builder: steps in a tree that is made by copying, without any
+//! namespace or mount.
+//!
+//! Layer directories are the same as on the other rungs. What is new are root trees: a step takes
+//! over the tree that an earlier one left, if there is one for its parent (see `roots`), and hands
+//! it on when its changes were read, so that a chain of steps copies its base once.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use super::executor::{Executor, Feed, Output};
+use super::orders::{Orders, absolute, absolute_all, run_order};
+use super::{roots::Roots, scratch};
+use crate::Error;
+use crate::entry::EntrySink;
+use crate::step::{ChangeStats, StepExit, StepSpec, UnpackStats};
+use crate::wire::{Order, World};
+
+/// Steps in root trees, as root of the pod.
+#[derive(Debug)]
+pub(super) struct Chroot {
+    orders: Orders,
+    roots: Roots,
+}
+
+impl Chroot {
+    pub(super) fn new(init: PathBuf, work_root: &Path) -> Self {
+        Self { orders: Orders::new(init, World::Pod), roots: Roots::new(work_root) }
+    }
+
+    /// Hands the tree of a step on as the view of `layers`, and removes one tree too many.
+    fn hand_on(&self, step: &StepSpec, layers: &[PathBuf]) -> Result<(), Error> {
+        self.roots.give(&step.scratch, &absolute_all(layers)?)?;
+        for tree in self.roots.surplus(&step.scratch)? {
+            self.remove(&tree)?;
+        }
+        Ok(())
+    }
+}
+
+impl Executor for Chroot {
+    fn unpack(
+        &self,
+        dest: &Path,
+        lowers: &[PathBuf],
+        feed: &mut Feed<'_>,
+    ) -> Result<UnpackStats, Error> {
+        self.orders.unpack(dest, lowers, feed)
+    }
+
+    fn unpack_apart(&self, dest: &Path, feed: &mut Feed<'_>) -> Result<UnpackStats, Error> {
+        self.orders.unpack_apart(dest, feed)
+    }
+
+    fn settle(&self, from: &Path, lowers: &[PathBuf], to: &Path) -> Result<(), Error> {
+        self.orders.settle(from, lowers, to)
+    }
+
+    fn run(
+        &self,
+        step: &StepSpec,
+        output: &mut Output<'_>,
+        interrupt: &AtomicBool,
+    ) -> Result<StepExit, Error> {
+        let order = run_order(step, false)?;
+        self.roots.take(&order.lowers, &step.scratch)?;
+        self.orders.run(order, output, interrupt)
+    }
+
+    fn changes(&self, step: &StepSpec, sink: &mut dyn EntrySink) -> Result<ChangeStats, Error> {
+        let order = Order::Walk {
+            scratch: absolute(&step.scratch)?,
+            lowers: absolute_all(&step.lowers)?,
+            clamp_mtime: step.clamp_mtime,
+        };
+        self.orders.changes(&order, sink)
+    }
+
+    fn keep(&self, step: &StepSpec, dest: &Path) -> Result<(), Error> {
+        let kept = self.rename(&scratch::upper(&step.scratch), dest);
+        // Whoever was faster to make the same layer: the tree is its view all the same.
+        if kept.is_err() && !dest.exists() {
+            return kept;
+        }
+        let mut layers = step.lowers.clone();
+        layers.push(dest.to_owned());
+        self.hand_on(step, &layers)?;
+        kept
+    }
+
+    fn keep_unchanged(&self, step: &StepSpec) -> Result<(), Error> {
+        self.hand_on(step, &step.lowers)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
+        self.orders.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), Error> {
+        self.orders.remove(path)
+    }
+}
