@@ -15,16 +15,19 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{Pid, execve, pipe2};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, set_parent_process_death_signal};
 use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::account::{self, Account};
+use super::notify::{self, Extent, Injection, Listener};
 use super::{landlock, namespace, privileges, seccomp, world};
 use crate::wire::{Failure, OrFail as _, Reply, RunOrder};
 
@@ -46,29 +49,69 @@ pub(super) enum Place {
     Tree(PathBuf),
 }
 
-/// Starts the step's command.
-pub(super) fn start(order: &RunOrder, place: Place) -> Result<Pid, Failure> {
+/// A step that runs.
+#[derive(Debug)]
+pub(super) struct Started {
+    /// Its first process.
+    pub(super) main: Pid,
+    /// What tells of its calls, if it has virtual files.
+    pub(super) listener: Option<Listener>,
+}
+
+/// Where the child sends its listener.
+type Telling = Option<(Extent, UnixStream)>;
+
+/// Starts the step's command; with an `injection`, there are virtual files in its root.
+pub(super) fn start(
+    order: &RunOrder,
+    place: Place,
+    injection: Option<Injection>,
+) -> Result<Started, Failure> {
     let action = || "cannot start a process".to_owned();
     let (status, report) = pipe2(OFlag::O_CLOEXEC).or_fail(action)?;
+    let (ours, theirs) = notify::pair().or_fail(action)?;
+    let telling = injection.as_ref().map(|injection| (injection.extent(), theirs));
     let init = Pid::this();
-    if let Some(child) = namespace::split().or_fail(action)? {
-        drop(report);
-        return match read_report(status)? {
-            None => Ok(child),
+    if let Some(main) = namespace::split().or_fail(action)? {
+        drop((report, telling));
+        let mut listener = match injection {
+            Some(injection) => Listener::accept(&ours, injection)
+                .or_fail(|| "cannot hear what the step opens".into())?,
+            None => None,
+        };
+        return match read_report(status, &mut listener)? {
+            None => Ok(Started { main, listener }),
             Some(failure) => Err(failure),
         };
     }
-    drop(status);
-    let Err(failure) = become_step(order, place, init);
+    drop((status, ours));
+    let Err(failure) = become_step(order, place, init, telling);
     // When init is gone there is nobody to tell.
     let _ = File::from(report).write_all(&Reply::Failed(failure).encode());
     namespace::leave(1)
 }
 
-/// What the child says before it becomes the command: nothing, or why it cannot.
-fn read_report(status: OwnedFd) -> Result<Option<Failure>, Failure> {
+/// What the child says before it becomes the command: nothing, or why it cannot. Until then it may
+/// make calls that are told of.
+fn read_report(
+    status: OwnedFd,
+    listener: &mut Option<Listener>,
+) -> Result<Option<Failure>, Failure> {
     let mut report = Vec::new();
     let action = || "cannot hear the started process".to_owned();
+    while let Some(told) = listener {
+        let mut fds = [
+            PollFd::new(status.as_fd(), PollFlags::POLLIN),
+            PollFd::new(told.as_fd(), PollFlags::POLLIN),
+        ];
+        // An interrupted or failed call leaves nothing ready, and the loop goes round.
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        let [said, events] = fds.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        if !said.is_empty() {
+            break;
+        }
+        notify::serve(listener, events);
+    }
     File::from(status).read_to_end(&mut report).or_fail(action)?;
     if report.is_empty() {
         return Ok(None);
@@ -79,7 +122,12 @@ fn read_report(status: OwnedFd) -> Result<Option<Failure>, Failure> {
     }
 }
 
-fn become_step(order: &RunOrder, place: Place, init: Pid) -> Result<Infallible, Failure> {
+fn become_step(
+    order: &RunOrder,
+    place: Place,
+    init: Pid,
+    telling: Telling,
+) -> Result<Infallible, Failure> {
     rustix::process::setsid().or_fail(|| "cannot make a session".into())?;
     // What needs the pod's or the step's /proc and /dev, whichever is there now.
     set_dumpable_behavior(DumpableBehavior::Dumpable)
@@ -100,7 +148,7 @@ fn become_step(order: &RunOrder, place: Place, init: Pid) -> Result<Infallible, 
     reset_signals().or_fail(|| "cannot reset signals".into())?;
     rustix::process::chdir(&cwd).or_fail(|| format!("cannot enter {}", cwd.display()))?;
     privileges::allow_filters().or_fail(|| "cannot set no_new_privs".into())?;
-    seccomp::elide_flushes().or_fail(|| "cannot install the seccomp filter".into())?;
+    install_filter(telling).or_fail(|| "cannot install the seccomp filter".into())?;
     landlock::confine(in_tree).or_fail(|| "cannot confine the step with Landlock".into())?;
     privileges::bound().or_fail(|| "cannot bound capabilities".into())?;
     change_account(&account)?;
@@ -118,6 +166,13 @@ fn become_step(order: &RunOrder, place: Place, init: Pid) -> Result<Infallible, 
     // A step whose standard error is closed has an exit code still.
     let _ = writeln!(io::stderr(), "{reason}");
     namespace::leave(code)
+}
+
+fn install_filter(telling: Telling) -> io::Result<()> {
+    match telling {
+        Some((extent, socket)) => notify::install(extent, &socket),
+        None => seccomp::elide_flushes(),
+    }
 }
 
 /// Makes the tree at `root` the root of this process.

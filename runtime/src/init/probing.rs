@@ -17,7 +17,7 @@ use rustix::thread::UnshareFlags;
 
 use super::conversation::Builder;
 use super::devices::{make_read_only, new_proc};
-use super::{landlock, namespace, removal};
+use super::{landlock, namespace, notify, removal};
 use crate::capabilities::Mechanism;
 use crate::wire::Reply;
 
@@ -26,7 +26,7 @@ pub(super) fn probe(work_root: &Path, builder: &mut Builder) -> Reply {
     let mut tried = vec![
         attempt(Mechanism::Chroot, || Ok(chroot("/")?)),
         attempt(Mechanism::Mknod, || device(work_root)),
-        attempt(Mechanism::SeccompNotify, listener),
+        attempt(Mechanism::SeccompNotify, notify::try_out),
     ];
     let entered = enter(builder);
     tried.push((Mechanism::UserNamespace as u8, errno(&entered)));
@@ -148,26 +148,4 @@ fn device(work_root: &Path) -> io::Result<()> {
     let path = work_root.join(format!(".probe-device-{}", std::process::id()));
     mknod(&path, SFlag::S_IFCHR, Mode::S_IRUSR, makedev(1, 3))?;
     fs::remove_file(path)
-}
-
-/// Installs a filter that allows everything and has a listener.
-fn listener() -> io::Result<()> {
-    rustix::thread::set_no_new_privs(true)?;
-    let allow = libc::sock_filter {
-        code: u16::try_from(libc::BPF_RET | libc::BPF_K).expect("codes have 16 bits"),
-        jt: 0,
-        jf: 0,
-        k: libc::SECCOMP_RET_ALLOW,
-    };
-    let program = libc::sock_fprog { len: 1, filter: (&raw const allow).cast_mut() };
-    // SAFETY: the program points to one instruction; both live through the call, which reads them.
-    let listener = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
-            &raw const program,
-        )
-    };
-    if listener >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -1,7 +1,9 @@
 //! Runs one step: world, account, child, supervision.
 
 use std::io;
+use std::path::Path;
 
+use rustix::fs::{Mode, open, openat};
 use rustix::process::{
     DumpableBehavior, Signal, set_child_subreaper, set_dumpable_behavior,
     set_parent_process_death_signal,
@@ -11,6 +13,8 @@ use rustix::thread::UnshareFlags;
 use super::conversation::Builder;
 use super::furnishing::Furniture;
 use super::launch::Place;
+use super::notify::{self, Injection};
+use super::tree::directory_flags;
 use super::{account, launch, namespace, network, privileges, root_tree, supervise, world};
 use crate::step::StepExit;
 use crate::wire::{Failure, OrFail as _, RunOrder};
@@ -28,7 +32,7 @@ pub(super) fn run(order: RunOrder, builder: &mut Builder) -> Result<StepExit, Fa
     }
     let cwd = world::build(&order)?;
     let account = account::find(&order.user)?;
-    see_through(&order, Place::Entered { account, cwd }, builder)
+    see_through(&order, Place::Entered { account, cwd }, None, builder)
 }
 
 /// Runs the step of `order` in a root tree, as root of the pod.
@@ -44,13 +48,33 @@ pub(super) fn run_in_pod(order: &RunOrder, builder: &mut Builder) -> Result<Step
     let root = root_tree::prepare(order)?;
     let furniture = Furniture::put(&root, &order.scratch.join(ASIDE), &order.hostname)?;
     privileges::stay_in_root();
-    let exit = see_through(order, Place::Tree(root), builder)?;
+    let injection = virtual_files(&root)?;
+    let exit = see_through(order, Place::Tree(root), injection, builder)?;
     supervise::check_end()?;
     furniture.take_away()?;
     Ok(exit)
 }
 
-fn see_through(order: &RunOrder, place: Place, builder: &mut Builder) -> Result<StepExit, Failure> {
+/// What is given to a step in the tree `root`; nothing where that does not work, because many steps
+/// need nothing of it.
+fn virtual_files(root: &Path) -> Result<Option<Injection>, Failure> {
+    if notify::try_out().is_err() {
+        return Ok(None);
+    }
+    let action = || format!("cannot open {}", root.display());
+    let root = open(root, directory_flags(), Mode::empty()).or_fail(action)?;
+    let injection = Injection::new(&root)?;
+    let proc = openat(&root, "proc", directory_flags(), Mode::empty()).or_fail(action)?;
+    notify::fill(&proc, &injection)?;
+    Ok(Some(injection))
+}
+
+fn see_through(
+    order: &RunOrder,
+    place: Place,
+    injection: Option<Injection>,
+    builder: &mut Builder,
+) -> Result<StepExit, Failure> {
     // Orphans of the step become children of this process, which is how their end is seen.
     set_child_subreaper(Some(rustix::process::getpid()))
         .or_fail(|| "cannot become the reaper of the step".into())?;
@@ -58,8 +82,8 @@ fn see_through(order: &RunOrder, place: Place, builder: &mut Builder) -> Result<
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .or_fail(|| "cannot close the supervisor to the step".into())?;
     let signals = supervise::watch_children()?;
-    let main = launch::start(order, place)?;
-    supervise::see_to_end(main, signals, builder)
+    let started = launch::start(order, place, injection)?;
+    supervise::see_to_end(started, signals, builder)
 }
 
 /// Continues as process 1 of a new process namespace; the old process only waits for it.

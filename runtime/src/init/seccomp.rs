@@ -34,8 +34,7 @@ pub(super) struct Told {
     pub(super) unless: Option<(u8, u32)>,
 }
 
-/// Installs the filter that only elides, for this process and its descendants. With
-/// `CAP_SYS_ADMIN` in the user namespace setuid programs keep their meaning.
+/// Installs the filter that only elides, for this process and its descendants.
 pub(super) fn elide_flushes() -> io::Result<()> {
     install(&program(&[]), 0).map(drop)
 }
@@ -54,19 +53,8 @@ pub(super) fn tell(told: &[Told]) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Installs a filter. A process without `CAP_SYS_ADMIN` in its user namespace gives up the
-/// privileges of setuid programs in exchange; one that has it does not have to.
+/// Installs a filter. Needs `CAP_SYS_ADMIN` in the user namespace, or `no_new_privs`.
 fn install(filter: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<RawFd> {
-    match try_install(filter, flags) {
-        Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
-            rustix::thread::set_no_new_privs(true)?;
-            try_install(filter, flags)
-        }
-        result => result,
-    }
-}
-
-fn try_install(filter: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<RawFd> {
     let program = libc::sock_fprog {
         len: u16::try_from(filter.len()).expect("the filter is short"),
         filter: filter.as_ptr().cast_mut(),

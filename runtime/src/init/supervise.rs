@@ -10,17 +10,19 @@ use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::time::TimeValLike as _;
+use nix::sys::time::{TimeSpec, TimeValLike as _};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::INTERRUPT_GRACE;
 use super::conversation::Builder;
+use super::launch::Started;
 use super::namespace;
+use super::notify::{self, Listener};
 use crate::step::StepExit;
 use crate::wire::{Failure, OrFail as _, Tag};
 
@@ -39,10 +41,11 @@ pub(super) fn watch_children() -> Result<SignalFd, Failure> {
 
 /// Waits until `main` has ended, then ends what it left behind.
 pub(super) fn see_to_end(
-    main: Pid,
+    started: Started,
     signals: SignalFd,
     builder: &mut Builder,
 ) -> Result<StepExit, Failure> {
+    let Started { main, mut listener } = started;
     let mut deadline = None;
     let code = loop {
         if let Some(code) = reap(main) {
@@ -51,7 +54,7 @@ pub(super) fn see_to_end(
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             kill_all();
         }
-        match wait(&signals, builder, deadline) {
+        match wait(&signals, builder, &mut listener, deadline) {
             Event::Child => {}
             Event::Interrupt => {
                 // Ended already if there is no such group.
@@ -59,12 +62,12 @@ pub(super) fn see_to_end(
                 deadline = deadline.or(Some(Instant::now() + INTERRUPT_GRACE));
             }
             Event::BuilderGone => {
-                end_all();
+                end_all(listener.as_ref());
                 namespace::leave(1);
             }
         }
     };
-    end_all();
+    end_all(listener.as_ref());
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)
         .or_fail(|| "cannot read the step's resource usage".into())?;
     Ok(exit(code, &usage))
@@ -85,7 +88,12 @@ enum Event {
     BuilderGone,
 }
 
-fn wait(signals: &SignalFd, builder: &mut Builder, deadline: Option<Instant>) -> Event {
+fn wait(
+    signals: &SignalFd,
+    builder: &mut Builder,
+    listener: &mut Option<Listener>,
+    deadline: Option<Instant>,
+) -> Event {
     let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
         // Past the deadline everything is killed again every now and then.
         let left = deadline.saturating_duration_since(Instant::now());
@@ -94,10 +102,16 @@ fn wait(signals: &SignalFd, builder: &mut Builder, deadline: Option<Instant>) ->
     let mut fds = [
         PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         PollFd::new(builder.as_fd(), PollFlags::POLLIN),
+        // Without a listener, something that is waited for anyway.
+        PollFd::new(listener.as_ref().map_or(signals.as_fd(), Listener::as_fd), PollFlags::POLLIN),
     ];
     // An interrupted or failed call leaves nothing ready, and the loop goes round.
     let _ = poll(&mut fds, timeout);
-    let [child, told] = fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
+    let [child, told, opened] = fds.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+    let (child, told) = (!child.is_empty(), !told.is_empty());
+    if !opened.is_empty() {
+        notify::serve(listener, opened);
+    }
     if child {
         while let Ok(Some(_)) = signals.read_signal() {}
     }
@@ -127,8 +141,9 @@ fn reap(main: Pid) -> Option<i32> {
     }
 }
 
-/// Kills everything that is left of the step and waits until it is gone.
-fn end_all() {
+/// Kills everything that is left of the step and waits until it is gone, which a listener says at
+/// once.
+fn end_all(listener: Option<&Listener>) {
     let deadline = Instant::now() + KILL_GRACE;
     let mut pause = Duration::from_micros(100);
     loop {
@@ -139,11 +154,23 @@ fn end_all() {
                     return;
                 }
                 kill_all();
-                std::thread::sleep(pause);
+                rest(listener, pause);
                 pause = (pause * 2).min(Duration::from_millis(20));
             }
             Ok(_) | Err(_) => {}
         }
+    }
+}
+
+/// Waits for some time, or for the end of the last process that a listener tells of.
+fn rest(listener: Option<&Listener>, pause: Duration) {
+    let Some(listener) = listener else { return std::thread::sleep(pause) };
+    // Asked for nothing, poll(2) says only that it has ended.
+    let mut fds = [PollFd::new(listener.as_fd(), PollFlags::empty())];
+    let pause = Some(TimeSpec::from_duration(pause));
+    if ppoll(&mut fds, pause, None).is_ok_and(|ended| ended > 0) {
+        // What is left of the last ones is for init to reap, which takes a moment.
+        std::thread::yield_now();
     }
 }
 

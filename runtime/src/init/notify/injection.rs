@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    MemfdFlags, Mode, OFlags, SealFlags, fchmod, fchown, fcntl_add_seals, fstat, fstatfs, major,
-    memfd_create, minor, open,
+    AtFlags, FileType, MemfdFlags, Mode, OFlags, SealFlags, fchmod, fchown, fcntl_add_seals, fstat,
+    fstatfs, major, memfd_create, minor, open, openat, statat,
 };
 use rustix::process::{Gid, Uid};
 
@@ -44,8 +44,10 @@ pub(in crate::init) struct GivenFile<'a> {
 }
 
 impl Injection {
-    /// Opens what is needed of the pod, before its root is left; `root` is the step's.
+    /// Opens what is needed of the pod for a step whose root is `root`: its devices too, if the
+    /// root has none of its own.
     pub(in crate::init) fn new(root: impl AsFd) -> Result<Self, Failure> {
+        let devices = if has_devices(&root) { None } else { Some(directory("/dev")?) };
         let proc = directory("/proc")?;
         let kind = fstatfs(&proc).or_fail(|| "cannot look at /proc".into())?.f_type;
         if kind != PROC_SUPER_MAGIC {
@@ -57,17 +59,12 @@ impl Injection {
         let action = || "cannot make the list of mounts".to_owned();
         Ok(Self {
             proc,
-            devices: None,
+            devices,
             files: Vec::new(),
             paths: Vec::new(),
             mounts: in_memory("mounts", mounts.as_bytes(), 0o444).or_fail(action)?,
             mountinfo: in_memory("mountinfo", mountinfo.as_bytes(), 0o444).or_fail(action)?,
         })
-    }
-
-    /// Gives the pod's devices too, to a step that has no nodes of its own.
-    pub(in crate::init) fn with_devices(self) -> Result<Self, Failure> {
-        Ok(Self { devices: Some(directory("/dev")?), ..self })
     }
 
     /// Gives a file. Its content is never on a disk; it cannot be written, whoever tries.
@@ -86,6 +83,12 @@ impl Injection {
         if self.files.is_empty() { Extent::Usual } else { Extent::All }
     }
 
+    /// Opens a held file once more, with a position of its own, as this thread may.
+    pub(super) fn reopen(&self, file: &OwnedFd) -> io::Result<OwnedFd> {
+        let link = format!("self/fd/{}", file.as_raw_fd());
+        Ok(openat(&self.proc, link, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+    }
+
     /// The content of a list of mounts.
     pub(super) fn mounts(&self, list: MountList) -> &OwnedFd {
         match list {
@@ -93,6 +96,12 @@ impl Injection {
             MountList::Mountinfo => &self.mountinfo,
         }
     }
+}
+
+/// Whether there is a device where every root has one.
+fn has_devices(root: impl AsFd) -> bool {
+    statat(root, "dev/null", AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice)
 }
 
 fn directory(path: &str) -> Result<OwnedFd, Failure> {

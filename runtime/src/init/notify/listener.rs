@@ -78,6 +78,15 @@ impl Listener {
     }
 }
 
+/// Serves a listener that may have ended, and lets go of it when it has: of no process, or because
+/// the kernel cannot be understood, which the step hears as `ENOSYS`.
+pub(in crate::init) fn serve(listener: &mut Option<Listener>, events: PollFlags) {
+    let served = listener.as_mut().map(|listener| listener.serve(events));
+    if !matches!(served, Some(Ok(Tree::Alive))) {
+        *listener = None;
+    }
+}
+
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.notifications.as_fd()

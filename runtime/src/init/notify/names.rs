@@ -212,17 +212,6 @@ pub(super) fn may_be_virtual<P: AsRef<Path>>(path: &[u8], given: &[P]) -> bool {
             .any(|path| path.as_ref().file_name().is_some_and(|leaf| leaf.as_bytes() == last))
 }
 
-/// Names that are worth a file in the step's `/proc`, so that programs that only look find them:
-/// the virtual files of the system, below `/proc`.
-pub(super) fn system_files() -> &'static [&'static str] {
-    &SYSTEM
-}
-
-/// Like [`system_files`], below `/proc/self`.
-pub(super) fn process_files() -> impl Iterator<Item = &'static str> {
-    PROCESS.into_iter().chain(OWN).chain(NETWORK).chain(["mounts", "mountinfo"])
-}
-
 fn in_proc(path: &[u8]) -> Option<Name> {
     let rest = path.strip_prefix(b"proc/")?;
     if let Some(name) = known(&SYSTEM, rest) {

@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::stage::{Bystander, OUTSIDE, ProcessKind, Setup, Stage};
 
-const CONTROL: Setup<'_> =
-    Setup { devices: true, given: &[], uid: 0, gid: 0, kind: ProcessKind::Control };
+const CONTROL: Setup<'_> = Setup { given: &[], uid: 0, gid: 0, kind: ProcessKind::Control };
 
 /// Opens and reads a path with one call each, so that nothing is done to it on the way.
 fn read(directory: i32, path: &str) -> Result<Vec<u8>, i32> {
@@ -79,9 +78,8 @@ fn nothing_outside_is_opened_by_any_name() {
         let control = control.as_ref().unwrap_or(&path);
         let mut attempt = || i32::from(read(libc::AT_FDCWD, control).is_err());
         assert_eq!(stage.run(CONTROL, &mut attempt).code, 0, "control: {control}");
-        let setup = Setup { devices: true, ..Setup::default() };
         let mut attempt = || read(libc::AT_FDCWD, &path).err().unwrap_or(0);
-        let errno = stage.run(setup, &mut attempt).code;
+        let errno = stage.run(Setup::default(), &mut attempt).code;
         assert!(matches!(errno, libc::ENOENT | libc::ENOTDIR | libc::EACCES), "{path}: {errno}");
     }
 }

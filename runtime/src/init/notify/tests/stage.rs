@@ -12,7 +12,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, pipe};
 
-use super::super::{Extent, GivenFile, Injection, Listener, Tree, install, pair};
+use super::super::listener::Tree;
+use super::super::{Extent, GivenFile, Injection, Listener, install, pair};
 use crate::init::privileges;
 
 const BUSYBOX: &str = "/bin/busybox";
@@ -31,7 +32,6 @@ pub(super) struct Stage {
 /// How a step is set up.
 #[derive(Clone, Copy)]
 pub(super) struct Setup<'a> {
-    pub(super) devices: bool,
     pub(super) given: &'a [GivenFile<'a>],
     pub(super) uid: u32,
     pub(super) gid: u32,
@@ -52,7 +52,7 @@ pub(super) enum ProcessKind {
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { devices: false, given: &[], uid: 0, gid: 0, kind: ProcessKind::Step }
+        Self { given: &[], uid: 0, gid: 0, kind: ProcessKind::Step }
     }
 }
 
@@ -120,7 +120,7 @@ impl Stage {
     pub(super) fn run(&self, setup: Setup<'_>, main: Main<'_>) -> Ended {
         let injection = self.injection(setup);
         // As in a pod by default: no tracing of others, no administration.
-        privileges::forgo_chroot();
+        privileges::stay_in_root();
         let (reading, writing) = pipe().unwrap();
         let (ours, theirs) = pair().unwrap();
         // SAFETY: what the child does until it ends or executes a program are calls of the kernel
@@ -154,9 +154,6 @@ impl Stage {
     fn injection(&self, setup: Setup<'_>) -> Injection {
         let root = File::open(self.root()).unwrap();
         let mut injection = Injection::new(&root).unwrap();
-        if setup.devices {
-            injection = injection.with_devices().unwrap();
-        }
         for file in setup.given {
             injection.add(file).unwrap();
         }
@@ -172,6 +169,7 @@ impl Stage {
         rustix::process::chdir("/")?;
         privileges::bound()?;
         privileges::reduce(true)?;
+        privileges::allow_filters()?;
         install(extent, socket)?;
         // SAFETY: the calls take numbers and change this process, which has one thread.
         unsafe {
