@@ -242,7 +242,7 @@ fn a_tree_is_handed_on_to_the_next_step() {
 
     // A layer comes between.
     layers.push(bench.layer(&layers, &[file("copied", "c"), whiteout("d/x"), file("one", "2")]));
-    let second = bench.sh(&layers, "cat one copied; ls d /proc /sys | grep -v :");
+    let second = bench.sh(&layers, "cat one copied; ls d /sys | grep -v :");
     assert_eq!((second.ok(), inode(&second)), ("2c", tree));
     assert!(bench.changes(&second).0.is_empty());
     bench.sandbox.keep_unchanged(&second.step).unwrap();
@@ -323,4 +323,29 @@ fn check_groups(path: &Path) {
     if stat.is_dir() {
         fs::read_dir(path).unwrap().for_each(|item| check_groups(&item.unwrap().path()));
     }
+}
+
+#[test]
+fn files_of_the_kernel_are_there_for_the_step_only() {
+    let Some(bench) = bench() else { return };
+    let root = [bench.busybox()];
+    for (script, expected) in [
+        ("cat /proc/self/comm; echo hello | cat /dev/stdin", "cat\nhello"),
+        ("readlink /proc/self/exe; cat /proc/sys/kernel/ostype", "/bin/busybox\nLinux"),
+        ("cat /proc/mounts | wc -l; grep -c MemTotal /proc/meminfo", "2\n1"),
+        ("cat /proc/$PPID/status /proc/$PPID/environ /proc/1/status 2>/dev/null | wc -c", "0"),
+        ("exec 3</etc/passwd; cat /dev/fd/3 | head -n 1 | wc -l", "1"),
+        ("(setsid sleep 100 &); cat /proc/self/comm", "cat"),
+    ] {
+        for user in ["", "app"] {
+            let ran = bench.step(&root, &["/bin/sh", "-c", script], |step| step.user = user.into());
+            let ran = ran.unwrap();
+            assert_eq!(ran.ok(), expected, "{script} as {user:?}");
+            assert!(bench.changes(&ran).0.is_empty(), "{script}");
+        }
+    }
+    // An image may lead there by a link.
+    let link = bench.layer(&root, &[link("etc/mtab", "../proc/self/mounts")]);
+    let ran = bench.sh(&[root[0].clone(), link], "cat /etc/mtab");
+    assert!(ran.ok().contains("overlay / overlay"), "{}", ran.stdout);
 }

@@ -14,8 +14,12 @@ const NEVER_VIRTUAL: i32 = libc::O_DIRECTORY | libc::O_PATH | libc::O_EXCL;
 
 /// The calls that open: a step without them has no virtual files at all.
 #[cfg(target_arch = "x86_64")]
-const OPENING: &[Told] =
-    &[opening(libc::SYS_open, 1), opening(libc::SYS_openat, 2), always(libc::SYS_openat2)];
+const OPENING: &[Told] = &[
+    opening(libc::SYS_open, 1),
+    always(libc::SYS_creat),
+    opening(libc::SYS_openat, 2),
+    always(libc::SYS_openat2),
+];
 #[cfg(not(target_arch = "x86_64"))]
 const OPENING: &[Told] = &[opening(libc::SYS_openat, 2), always(libc::SYS_openat2)];
 
@@ -182,6 +186,7 @@ fn without_directory(data: &libc::seccomp_data) -> Option<Call> {
     let arguments = &data.args;
     let wish = match libc::c_long::from(data.nr) {
         libc::SYS_open => Wish::Open { flags: int(arguments[1]) },
+        libc::SYS_creat => Wish::Open { flags: libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC },
         libc::SYS_readlink => Wish::ReadLink { to: arguments[1], size: arguments[2] },
         libc::SYS_stat => Wish::Stat { to: arguments[1], no_follow: false },
         libc::SYS_lstat => Wish::Stat { to: arguments[1], no_follow: true },

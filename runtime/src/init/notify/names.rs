@@ -23,6 +23,8 @@ pub(super) enum Name {
     Process(Whose, &'static str, Access),
     /// What the task has open under this number.
     Open(u32),
+    /// The same, by a name that is a link in the step's own root.
+    Standard(u32),
     /// What the kernel knows of an open file.
     OpenInfo(u32),
     /// A link of a process that the kernel makes up; it can be read, but not gone through.
@@ -281,7 +283,7 @@ fn in_dev(path: &[u8]) -> Option<Name> {
     }
     let standard = STANDARD.iter().find(|(name, _)| name.as_bytes() == rest);
     standard
-        .map(|(_, number)| Name::Open(*number))
+        .map(|(_, number)| Name::Standard(*number))
         .or_else(|| known(&DEVICES, rest).map(Name::Device))
 }
 
@@ -360,8 +362,8 @@ mod tests {
             ("/proc/self/exe", Name::Link(Own, "exe")),
             ("/proc/12/exe", Name::Link(Other(12), "exe")),
             ("/dev/fd/63", Name::Open(63)),
-            ("/dev/stdin", Name::Open(0)),
-            ("/dev/stderr", Name::Open(2)),
+            ("/dev/stdin", Name::Standard(0)),
+            ("/dev/stderr", Name::Standard(2)),
             ("/dev/null", Name::Device("null")),
             ("/run/secrets/token", Name::Given(0)),
             ("/run//./secrets/token", Name::Given(0)),

@@ -90,7 +90,7 @@ pub(super) fn open(
             let is_listed = major(number) == DEVICE_MAJOR && DEVICE_MINORS.contains(&minor(number));
             if is_listed { Ok(file) } else { Err(Refusal::NotVirtual) }
         }
-        Name::Open(number) => open_again(injection, caller, number, flags),
+        Name::Open(number) | Name::Standard(number) => open_again(injection, caller, number, flags),
         // To go through it is to leave the root.
         Name::Link(..) => Err(Refusal::NotVirtual),
     }
@@ -120,7 +120,10 @@ pub(super) fn hold(
         Name::Device(device) => {
             found(injection.devices.as_ref().ok_or(Refusal::NotVirtual)?, device)?
         }
-        Name::Open(number) => through(&caller.process, &format!("fd/{number}"))?,
+        Name::Standard(_) if link.contains(OFlags::NOFOLLOW) => return Err(Refusal::NotVirtual),
+        Name::Open(number) | Name::Standard(number) => {
+            through(&caller.process, &format!("fd/{number}"))?
+        }
         Name::Link(whose, file) => through(&directory(whose)?, file)?,
     };
     Ok(held)

@@ -44,7 +44,11 @@ pub(in crate::init) fn fill(proc: impl AsFd, injection: &Injection) -> Result<()
                 copy(file.into(), &proc, name)?;
             }
         }
-        copy(injection.reopen(injection.mounts(MountList::Mounts))?.into(), &proc, "mounts")
+        for name in ["mounts", "self/mounts"] {
+            let mounts = injection.reopen(injection.mounts(MountList::Mounts))?;
+            copy(mounts.into(), &proc, name)?;
+        }
+        Ok(())
     };
     filled().or_fail(|| "cannot fill the step's /proc".into())
 }

@@ -44,6 +44,7 @@ fn open_files_have_their_names() {
         ("exec 3< /tmp; cat /dev/fd/3 2>&1", "cat: can't open '/dev/fd/3': Permission denied"),
         ("exec 3< /tmp/f; readlink /proc/self/fd/3", "/tmp/f"),
         ("exec 3< /tmp/f; [ -e /dev/fd/3 ] && [ ! -e /dev/fd/4 ] && echo yes", "yes"),
+        ("ln -s /proc/self/fd/1 /dev/stdout; readlink /dev/stdout", "/proc/self/fd/1"),
         ("[ -p /dev/stdout ] && [ -w /dev/stdout ] && echo yes", "yes"),
         ("exec 3< /tmp/f; stat -Lc %s /dev/fd/3", "8"),
     ] {
