@@ -26,7 +26,7 @@ fn files_of_proc_are_read() {
         ("exec cat /proc/self/task/$$/comm", "cat"),
     ] {
         let ended = stage.sh(script);
-        assert_eq!(ended.output.trim_end(), expected, "{script}");
+        assert_eq!(ended.output.trim_end(), expected, "{script} {ended:?}");
     }
 }
 
@@ -49,7 +49,7 @@ fn open_files_have_their_names() {
         ("exec 3< /tmp/f; stat -Lc %s /dev/fd/3", "8"),
     ] {
         let ended = stage.sh(script);
-        assert_eq!(ended.output.trim_end(), expected, "{script}");
+        assert_eq!(ended.output.trim_end(), expected, "{script} {ended:?}");
     }
 }
 
@@ -112,7 +112,7 @@ fn held_files_are_where_they_should_be_and_nowhere_on_disk() {
         (root, "ls /run/secrets /etc/app 2>&1 | grep -o 'No such'", "No such"),
     ] {
         let ended = stage.sh_with(setup, script);
-        assert_eq!(ended.output.trim_end(), expected, "{script}");
+        assert_eq!(ended.output.trim_end(), expected, "{script} {ended:?}");
     }
 }
 
@@ -129,6 +129,6 @@ fn steps_of_other_users_have_virtual_files_too() {
         ("sh -c 'cat /proc/$PPID/comm'; true", "sh"),
     ] {
         let ended = stage.sh_with(setup, script);
-        assert_eq!(ended.output.trim_end(), expected, "{script}");
+        assert_eq!(ended.output.trim_end(), expected, "{script} {ended:?}");
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
+use std::sync::Mutex;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -14,13 +15,17 @@ use nix::unistd::{ForkResult, Pid, fork, pipe};
 
 use super::super::listener::Tree;
 use super::super::{Extent, GivenFile, Injection, Listener, install, pair};
-use crate::init::privileges;
+use crate::init::{namespace, privileges};
 
 const BUSYBOX: &str = "/bin/busybox";
 const COMMANDS: [&str; 16] = [
     "cat", "chmod", "cp", "echo", "env", "grep", "head", "id", "ln", "ls", "mkdir", "readlink",
     "sh", "sleep", "stat", "wc",
 ];
+/// Held while a program is written or a process is split: one that was split off with the program
+/// open would keep it from being executed.
+static WRITING: Mutex<()> = Mutex::new(());
+
 /// What the step must not see.
 pub(super) const OUTSIDE: &str = "the pod's secret";
 
@@ -81,6 +86,7 @@ impl Stage {
             eprintln!("skipped: needs root and busybox");
             return None;
         }
+        let _alone = WRITING.lock();
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let root = dir.path().join("root");
@@ -123,13 +129,17 @@ impl Stage {
         privileges::stay_in_root();
         let (reading, writing) = pipe().unwrap();
         let (ours, theirs) = pair().unwrap();
+        let alone = WRITING.lock();
         // SAFETY: what the child does until it ends or executes a program are calls of the kernel
         // and allocations, which the C library keeps usable after a fork.
-        match unsafe { fork() }.unwrap() {
+        let split = unsafe { fork() }.unwrap();
+        drop(alone);
+        match split {
             ForkResult::Child => {
                 nix::unistd::dup2_stdout(&writing).unwrap();
                 nix::unistd::dup2_stderr(&writing).unwrap();
                 drop((reading, writing, ours));
+                namespace::close_from(3, libc::CLOSE_RANGE_CLOEXEC).unwrap();
                 let code = self.enter(setup, injection.extent(), &theirs).map_or(125, |()| {
                     drop(theirs);
                     main()
@@ -212,6 +222,7 @@ impl Bystander {
     pub(super) fn start() -> Self {
         // Not a child of this process, which is the init of steps here.
         let script = "exec 3<&0; busybox cat <&3 >/dev/null 2>&1 & echo $!";
+        let alone = WRITING.lock();
         let mut shell = Command::new(BUSYBOX)
             .args(["sh", "-c", script])
             .env("SECRET", OUTSIDE)
@@ -219,6 +230,7 @@ impl Bystander {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        drop(alone);
         let mut pid = String::new();
         shell.stdout.take().unwrap().read_to_string(&mut pid).unwrap();
         // Waiting would close it.
