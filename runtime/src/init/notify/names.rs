@@ -11,8 +11,10 @@
 //! and `exe` as files (ways out of the root), `attr/*`, `ns/*`, `uid_map` for writing, everything
 //! that is a directory, and of `/proc/sys` whatever tells more than sizes and names.
 
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::LazyLock;
 
 /// A virtual file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,16 +205,20 @@ pub(super) fn may_be_virtual<P: AsRef<Path>>(path: &[u8], given: &[P]) -> bool {
         return false;
     }
     let Some(last) = components(path).last() else { return false };
-    let same = |name: &&str| name.rsplit('/').next().is_some_and(|leaf| leaf.as_bytes() == last);
     number(last).is_some()
-        || SYSTEM.iter().any(same)
-        || NETWORK.iter().any(same)
-        || PROCESS.iter().chain(&OWN).chain(&LINKS).chain(&DEVICES).any(same)
-        || ["mounts", "mountinfo"].iter().chain(&STANDARD.map(|(name, _)| name)).any(same)
+        || LEAVES.contains(last)
         || given
             .iter()
             .any(|path| path.as_ref().file_name().is_some_and(|leaf| leaf.as_bytes() == last))
 }
+
+/// The last parts of all listed names.
+static LEAVES: LazyLock<BTreeSet<&'static [u8]>> = LazyLock::new(|| {
+    let standard = STANDARD.iter().map(|(name, _)| name);
+    let listed = SYSTEM.iter().chain(&NETWORK).chain(&PROCESS).chain(&OWN).chain(&LINKS);
+    let leaf = |name: &&'static str| name.rsplit('/').next().unwrap_or(name).as_bytes();
+    listed.chain(&DEVICES).chain(&["mounts", "mountinfo"]).chain(standard).map(leaf).collect()
+});
 
 fn in_proc(path: &[u8]) -> Option<Name> {
     let rest = path.strip_prefix(b"proc/")?;
