@@ -26,5 +26,6 @@ mod project;
 mod real_job;
 mod registries;
 mod reproducible;
+mod root_trees;
 mod tidy;
 mod unpacking;
