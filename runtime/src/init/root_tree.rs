@@ -107,6 +107,9 @@ pub(super) fn emit(
     let mut stats = changes::emit_walked(walked, &mut sink)?;
     add_drift(&tree, stats.entries, sink.bytes).or_fail(action)?;
     stats.reusable &= sink.finish(&upper, &lowers);
+    if stats.entries == 0 {
+        removal::remove(&upper)?;
+    }
     // The root's own entry is not emitted, so it stays what it was.
     let restored = layers.look(b"").and_then(|seen| restore_root(&root, &seen));
     restored.or_fail(action)?;
