@@ -1,3 +1,10 @@
+//! The two readers: rows for each, and generated trees and steps through both.
+
+mod listing;
+mod property;
+mod script;
+mod walked;
+
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::symlink;
