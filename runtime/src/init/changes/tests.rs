@@ -1,9 +1,10 @@
 //! The two readers: rows for each, and generated trees and steps through both.
 
+mod ground;
 mod listing;
 mod property;
+mod rows;
 mod script;
-mod walked;
 
 use std::fs;
 use std::io::Read;

@@ -1,1 +1,0 @@
-//! Rows for the walk.
