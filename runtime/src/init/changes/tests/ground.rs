@@ -50,12 +50,13 @@ pub(super) struct Emitted {
 /// Directories of one case.
 pub(super) struct Ground {
     work: tempfile::TempDir,
-    pub(super) ignored: Ignored,
+    /// What the walks before and after a step ignore.
+    pub(super) ignored: (Ignored, Ignored),
 }
 
 impl Ground {
     pub(super) fn new() -> Self {
-        let ground = Self { work: tempfile::tempdir().unwrap(), ignored: Ignored::default() };
+        let ground = Self { work: tempfile::tempdir().unwrap(), ignored: Default::default() };
         for name in ["empty", "upper", "work", "seen"] {
             fs::create_dir(ground.at(name)).unwrap();
         }
@@ -96,13 +97,13 @@ impl Ground {
             // So that what is found is found by what was touched, not by doubt.
             next_tick();
         }
-        take_snapshot(&root, &self.ignored, &snapshot).unwrap();
+        take_snapshot(&root, &self.ignored.0, &snapshot).unwrap();
         act(&root);
         let left = list(&root, CLAMP);
         let walked = || Walked {
             root: &root,
             snapshot: &snapshot,
-            ignored: &self.ignored,
+            ignored: &self.ignored.1,
             lowers: lowers.to_vec(),
             clamp_mtime: Some(CLAMP),
         };
