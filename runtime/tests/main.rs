@@ -19,6 +19,8 @@ mod plain_user;
 #[cfg(test)]
 mod probing;
 #[cfg(test)]
+mod rungs;
+#[cfg(test)]
 mod running;
 #[cfg(test)]
 mod unpacking;

@@ -41,6 +41,11 @@ pub(crate) fn longshore_with_one_id(sandbox: &Sandbox) -> Run {
     with_homes(sandbox, unshare)
 }
 
+/// `longshore` started by another program, which gets `words` before it.
+pub(crate) fn longshore_through(sandbox: &Sandbox, program: &str, words: &[&str]) -> Run {
+    with_homes(sandbox, Run::new(program).args(words).arg(PROGRAM))
+}
+
 /// True when the tests run as root.
 pub(crate) fn is_root() -> bool {
     Run::new("id").arg("-u").succeed().trim() == "0"

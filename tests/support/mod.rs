@@ -29,7 +29,7 @@ pub(crate) use git::Git;
 pub(crate) use image::Image;
 pub(crate) use longshore::{
     built_reference, executor, is_root, linked_executor, longshore, longshore_on_tmpfs,
-    longshore_with_one_id,
+    longshore_through, longshore_with_one_id,
 };
 pub(crate) use registry::{Access, Registry};
 pub(crate) use sandbox::Sandbox;

@@ -5,6 +5,7 @@
 //! over the tree that an earlier one left, if there is one for its parent (see `roots`), and hands
 //! it on when its changes were read, so that a chain of steps copies its base once.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -28,7 +29,7 @@ impl Chroot {
         Self { orders: Orders::new(init, World::Pod), roots: Roots::new(work_root) }
     }
 
-    /// Hands the tree of a step on as the view of `layers`, and removes one tree too many.
+    /// Hands the tree of a step on as the view of `layers`, and removes what is too much then.
     fn hand_on(&self, step: &StepSpec, layers: &[PathBuf]) -> Result<(), Error> {
         self.roots.give(&step.scratch, &absolute_all(layers)?)?;
         for tree in self.roots.surplus(&step.scratch)? {
@@ -93,10 +94,16 @@ impl Executor for Chroot {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
-        self.orders.rename(from, to)
+        // Root of the pod may rename whatever it likes, so nobody else is needed.
+        let action = format!("cannot rename {} to {}", from.display(), to.display());
+        fs::rename(from, to).map_err(|source| Error::Sandbox { action, source })
     }
 
     fn remove(&self, path: &Path) -> Result<(), Error> {
-        self.orders.remove(path)
+        // As a rule the tree was handed on and the layer kept, so that nothing is left.
+        match fs::remove_dir(path) {
+            Ok(()) => Ok(()),
+            Err(_) => self.orders.remove(path),
+        }
     }
 }

@@ -13,9 +13,11 @@ mod process;
 mod roots;
 mod sandbox;
 mod scratch;
+mod volume;
 
 pub use executor::Executor;
 pub use probe::probe;
 pub use process::harden_builder;
 pub use sandbox::Sandbox;
 pub use scratch::{Scratch, clean_leftovers};
+pub use volume::may_hold_upper;

@@ -101,8 +101,12 @@ impl Furniture {
     }
 
     /// Takes the furniture away, after the step, and puts back what the image has.
-    pub(super) fn take_away(self) -> Result<(), Failure> {
-        self.restore().or_fail(|| "cannot put the root back in order after the step".into())
+    pub(super) fn take_away(self, aside: &Path) -> Result<(), Failure> {
+        let restored = self.restore();
+        restored.or_fail(|| "cannot put the root back in order after the step".into())?;
+        // What the step has removed the place of is still there, and goes with the scratch.
+        let _ = std::fs::remove_dir(aside);
+        Ok(())
     }
 
     fn restore(&self) -> io::Result<()> {

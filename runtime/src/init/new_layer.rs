@@ -16,12 +16,14 @@ pub(super) struct NewLayer<'a> {
     /// `None` when it was given up.
     unpacker: Option<Unpacker>,
     next: &'a mut dyn EntrySink,
+    /// Content that was seen.
+    pub(super) bytes: u64,
 }
 
 impl<'a> NewLayer<'a> {
     /// Makes the new directory `dest` above `lowers`.
     pub(super) fn create(dest: &Path, lowers: &[PathBuf], next: &'a mut dyn EntrySink) -> Self {
-        Self { unpacker: Unpacker::create(dest, Some(lowers)).ok(), next }
+        Self { unpacker: Unpacker::create(dest, Some(lowers)).ok(), next, bytes: 0 }
     }
 
     /// Ends the directory; whether it is a layer that has everything that was emitted.
@@ -51,7 +53,8 @@ impl<'a> NewLayer<'a> {
 
 impl EntrySink for NewLayer<'_> {
     fn entry(&mut self, entry: &Entry, content: &mut dyn Read) -> io::Result<()> {
-        if matches!(entry.kind, Kind::File { .. }) {
+        if let Kind::File { size } = entry.kind {
+            self.bytes += size;
             return self.file(entry, content);
         }
         let taken = self.unpacker.as_mut().map(|unpacker| unpacker.take(entry, &mut io::empty()));

@@ -46,12 +46,13 @@ pub(super) fn run_in_pod(order: &RunOrder, builder: &mut Builder) -> Result<Step
         return Err(Failure::new(action, error));
     }
     let root = root_tree::prepare(order)?;
-    let furniture = Furniture::put(&root, &order.scratch.join(ASIDE), &order.hostname)?;
+    let aside = order.scratch.join(ASIDE);
+    let furniture = Furniture::put(&root, &aside, &order.hostname)?;
     privileges::stay_in_root();
     let injection = virtual_files(&root)?;
     let exit = see_through(order, Place::Tree(root), injection, builder)?;
     supervise::check_end()?;
-    furniture.take_away()?;
+    furniture.take_away(&aside)?;
     Ok(exit)
 }
 

@@ -27,6 +27,11 @@ impl Ignored {
         Self(paths.into_iter().collect())
     }
 
+    /// Whether `path` is one of them or lies below one.
+    pub(super) fn covers(&self, path: &[u8]) -> bool {
+        self.0.iter().any(|ignored| path == ignored || is_below(path, ignored))
+    }
+
     /// The names in the directory `path`.
     fn names_in(&self, path: &[u8]) -> Vec<&[u8]> {
         let pairs = self.0.iter().map(|ignored| split(ignored));

@@ -48,6 +48,4 @@ pub(super) use snapshot::take as take_snapshot;
 pub(super) use walk::{Walked, emit as emit_walked};
 
 #[cfg(test)]
-mod property;
-#[cfg(test)]
 mod tests;

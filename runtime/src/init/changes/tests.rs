@@ -1,3 +1,11 @@
+//! The two readers: rows for each, and generated trees and steps through both.
+
+mod ground;
+mod listing;
+mod property;
+mod rows;
+mod script;
+
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::symlink;

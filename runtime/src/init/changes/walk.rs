@@ -26,7 +26,7 @@ pub(in crate::init) struct Walked<'a> {
     pub(in crate::init) root: &'a Path,
     /// What [`super::take_snapshot`] wrote before the step.
     pub(in crate::init) snapshot: &'a Path,
-    /// What it ignored.
+    /// What it ignored, or more.
     pub(in crate::init) ignored: &'a Ignored,
     /// The unpacked layers, bottom first, that show what the tree was at the snapshot; content
     /// that a layer cannot hold, as sockets, excepted.
@@ -59,6 +59,7 @@ fn candidates(walked: &Walked<'_>) -> io::Result<(CandidateReader, Links)> {
     let mut place = walked.snapshot.as_os_str().to_owned();
     place.push(".candidates");
     let mut past = Past {
+        ignored: walked.ignored,
         candidates: Candidates::create(Path::new(&place))?,
         snapshot: Snapshot::open(walked.snapshot)?,
         covered: None,
@@ -84,14 +85,15 @@ fn candidates(walked: &Walked<'_>) -> io::Result<(CandidateReader, Links)> {
 }
 
 /// The snapshot, next to which the tree is gone through.
-struct Past {
+struct Past<'a> {
+    ignored: &'a Ignored,
     candidates: Candidates,
     snapshot: Snapshot,
     /// A directory that is gone or something else now: what was below it needs no word.
     covered: Option<Vec<u8>>,
 }
 
-impl Past {
+impl Past<'_> {
     /// Notes what was before `path` and is not any more; says whether `path` is a candidate.
     fn is_touched(&mut self, path: &[u8], now: Mark) -> io::Result<bool> {
         while let Some((old, then)) = self.snapshot.current() {
@@ -121,7 +123,9 @@ impl Past {
 
     fn gone(&mut self) -> io::Result<()> {
         let Some((old, then)) = self.snapshot.current() else { return Ok(()) };
-        if !self.covered.as_ref().is_some_and(|covered| is_below(old, covered)) {
+        if !self.covered.as_ref().is_some_and(|covered| is_below(old, covered))
+            && !self.ignored.covers(old)
+        {
             self.candidates.add(old, What::Gone)?;
             self.covered = then.is_directory().then(|| old.to_vec());
         }
