@@ -13,6 +13,8 @@ mod changes;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod mounting;
+#[cfg(test)]
 mod plain_user;
 #[cfg(test)]
 mod probing;

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::agent::Agent;
 use super::executor::{Executor, Feed, Output};
 use super::process::{InitProcess, Pipes};
 use super::scratch;
 use crate::Error;
 use crate::entry::EntrySink;
 use crate::init::INTERRUPT_GRACE;
+use crate::mount::{Mount, MountKind};
 use crate::step::{ChangeStats, Network, StepExit, StepSpec, Stream, UnpackStats};
 use crate::wire::{EntryReader, EntryWriter, Order, Reply, RunOrder, Tag, send};
 
@@ -59,12 +61,14 @@ impl Overlay {
         }
     }
 
-    fn run_order(&self, step: &StepSpec) -> Result<Order, Error> {
+    fn run_order(&self, step: &StepSpec, mounts: Vec<Mount>) -> Result<Order, Error> {
         Ok(Order::Run(Box::new(RunOrder {
             lowers: absolute_all(&step.lowers)?,
             scratch: absolute(&step.scratch)?,
             argv: step.argv.clone(),
             env: step.env.clone(),
+            secret_env: step.secret_env.clone(),
+            mounts,
             cwd: step.cwd.clone(),
             user: step.user.clone(),
             hostname: step.hostname.clone(),
@@ -104,12 +108,17 @@ impl Executor for Overlay {
             return Err(Error::Interrupted);
         }
         scratch::make_plain(&step.scratch)?;
-        let order = self.run_order(step)?;
+        let (mounts, _agents) = prepare(step)?;
+        let order = self.run_order(step, mounts)?;
         let (mut process, pipes) = InitProcess::start_with_output(&self.init, &order)?;
         process.enter()?;
-        match pump(&mut process, pipes, output, interrupt)? {
+        let mut watch = Watch::new(interrupt, step.timeout);
+        match pump(&mut process, pipes, output, &mut watch)? {
             Reply::Exited(_) if interrupt.load(Ordering::Relaxed) => Err(Error::Interrupted),
-            Reply::Exited(exit) => Ok(exit),
+            Reply::Exited(exit) => match watch.exceeded {
+                Some(limit) => Err(Error::TimedOut { limit }),
+                None => Ok(exit),
+            },
             other => Err(process.unexpected(other)),
         }
     }
@@ -160,18 +169,17 @@ fn pump(
     process: &mut InitProcess,
     (stdout, stderr): Pipes,
     output: &mut Output<'_>,
-    interrupt: &AtomicBool,
+    watch: &mut Watch<'_>,
 ) -> Result<Reply, Error> {
     let mut pipes = vec![
         Pipe { fd: stdout.into(), stream: Stream::Stdout },
         Pipe { fd: stderr.into(), stream: Stream::Stderr },
     ];
     let mut reply = None;
-    let mut interrupted_at = None;
     let mut chunk = vec![0; 64 << 10];
     while reply.is_none() || !pipes.is_empty() {
-        if interrupt.load(Ordering::Relaxed) {
-            press(process, &mut interrupted_at);
+        if reply.is_none() && watch.is_over() {
+            watch.press(process);
         }
         let (ready, answered) = wait(&process.socket, &pipes, reply.is_none())?;
         if reply.is_some() && ready.is_empty() {
@@ -194,17 +202,63 @@ fn pump(
     reply.ok_or_else(|| process.nonsense())
 }
 
-/// Interrupts the step once, and kills an init that does not react.
-fn press(process: &mut InitProcess, interrupted_at: &mut Option<Instant>) {
-    match interrupted_at {
-        None => {
-            // An error means that init has ended, which the reading side will see.
-            let _ = send(&mut process.socket, Tag::Interrupt, &[]);
-            *interrupted_at = Some(Instant::now());
-        }
-        Some(at) if at.elapsed() > INTERRUPT_GRACE + INIT_GRACE => process.kill(),
-        Some(_) => {}
+/// What ends a step before its end.
+struct Watch<'a> {
+    interrupt: &'a AtomicBool,
+    start: Instant,
+    limit: Option<Duration>,
+    /// The limit, once it is exceeded.
+    exceeded: Option<Duration>,
+    pressed: Option<Instant>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(interrupt: &'a AtomicBool, limit: Option<Duration>) -> Self {
+        Self { interrupt, start: Instant::now(), limit, exceeded: None, pressed: None }
     }
+
+    /// Whether the step is to end now.
+    fn is_over(&mut self) -> bool {
+        self.exceeded = self.exceeded.or(self.limit.filter(|limit| self.start.elapsed() >= *limit));
+        self.exceeded.is_some() || self.interrupt.load(Ordering::Relaxed)
+    }
+
+    /// Interrupts the step once, and kills an init that does not react.
+    fn press(&mut self, process: &mut InitProcess) {
+        match self.pressed {
+            None => {
+                // An error means that init has ended, which the reading side will see.
+                let _ = send(&mut process.socket, Tag::Interrupt, &[]);
+                self.pressed = Some(Instant::now());
+            }
+            Some(at) if at.elapsed() > INTERRUPT_GRACE + INIT_GRACE => process.kill(),
+            Some(_) => {}
+        }
+    }
+}
+
+/// The mounts of a step as init takes them, and the agents that answer as long as they are kept.
+fn prepare(step: &StepSpec) -> Result<(Vec<Mount>, Vec<Agent>), Error> {
+    let (mut mounts, mut agents) = (step.mounts.clone(), Vec::new());
+    for mount in &mut mounts {
+        match &mut mount.kind {
+            MountKind::Bind { tree, .. } => tree.layers = absolute_all(&tree.layers)?,
+            MountKind::Cache { dir, initial, .. } => {
+                *dir = absolute(dir)?;
+                if let Some(tree) = initial {
+                    tree.layers = absolute_all(&tree.layers)?;
+                }
+            }
+            MountKind::SshAgent { socket, .. } => {
+                let name = format!("agent{}", agents.len());
+                let agent = Agent::lend(&step.scratch, &name, socket)?;
+                *socket = absolute(agent.path())?;
+                agents.push(agent);
+            }
+            MountKind::Tmpfs { .. } | MountKind::Secret { .. } => {}
+        }
+    }
+    Ok((mounts, agents))
 }
 
 /// Waits for output or the answer; returns which pipes are ready, and whether the socket is.

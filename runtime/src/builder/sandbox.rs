@@ -118,7 +118,8 @@ impl Sandbox {
     /// Once `interrupt` is set, the step's processes get SIGTERM and, 10 seconds later, SIGKILL.
     ///
     /// # Errors
-    /// [`Error::Interrupted`]; [`Error::UnknownUser`]; or what could not be set up. A command that
+    /// [`Error::Interrupted`]; [`Error::TimedOut`]; [`Error::Unmet`]; [`Error::Mount`];
+    /// [`Error::UnknownUser`]; or what could not be set up. A command that
     /// fails, or does not exist, is no error but an exit code.
     pub fn run(
         &self,
@@ -126,7 +127,11 @@ impl Sandbox {
         output: &mut Output<'_>,
         interrupt: &AtomicBool,
     ) -> Result<StepExit, Error> {
-        self.executor()?.run(step, output, interrupt)
+        let executor = self.executor()?;
+        if let Some(need) = step.needs().into_iter().find(|need| !need.is_met(self.rung)) {
+            return Err(Error::Unmet { need, rung: self.rung });
+        }
+        executor.run(step, output, interrupt)
     }
 
     /// Emits what a step changed, ordered by the names of its path (each bytewise); a directory's own entry is followed

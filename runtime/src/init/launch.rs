@@ -19,7 +19,7 @@ use rustix::process::set_parent_process_death_signal;
 use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::account::Account;
-use super::{landlock, namespace, privileges, seccomp};
+use super::{landlock, limits, namespace, privileges, seccomp};
 use crate::wire::{Failure, OrFail as _, Reply, RunOrder};
 
 /// Where a command without a slash is looked up when the environment has no `PATH`.
@@ -76,6 +76,7 @@ fn become_step(
     set_up_files(account)?;
     reset_signals().or_fail(|| "cannot reset signals".into())?;
     raise_oom_score();
+    limits::set().or_fail(|| "cannot set resource limits".into())?;
     rustix::process::chdir(cwd).or_fail(|| format!("cannot enter {}", cwd.display()))?;
     seccomp::elide_flushes().or_fail(|| "cannot install the seccomp filter".into())?;
     landlock::confine().or_fail(|| "cannot confine signals with Landlock".into())?;
@@ -152,6 +153,10 @@ impl Command {
         let argv: Result<Vec<CString>, _> =
             order.argv.iter().map(|argument| CString::new(argument.as_bytes())).collect();
         let mut env = order.env.clone();
+        for (name, value) in &order.secret_env {
+            env.retain(|(known, _)| known != name);
+            env.push((name.clone(), OsStr::from_bytes(value.bytes()).to_owned()));
+        }
         if !env.iter().any(|(name, _)| name == "HOME") {
             env.push(("HOME".into(), OsString::from(&account.home)));
         }

@@ -6,8 +6,9 @@
 //!
 //! - `tree` makes file system objects with exact metadata; `lowers` looks through the stack of
 //!   layers below; `unpack` (with `implied`), `changes`, `removal` are the uses of them.
-//! - `world` builds what RUN sees (with `devices` and `private_files`); `launch` turns a child
-//!   into RUN (with `account`, `seccomp`, `landlock`, `privileges`); `supervise` sees it to its
+//! - `world` builds what RUN sees (with `overlay`, `stubs`, `devices`, `private_files` and
+//!   `mounts`); `launch` turns a child into RUN (with `account`, `limits`, `seccomp`, `landlock`,
+//!   `privileges`); `supervise` sees it to its
 //!   end.
 //! - `probing` tries mechanisms.
 
@@ -18,16 +19,20 @@ mod devices;
 mod implied;
 mod landlock;
 mod launch;
+mod limits;
 mod lowers;
 mod metadata;
+mod mounts;
 mod namespace;
 mod network;
+mod overlay;
 mod private_files;
 mod privileges;
 mod probing;
 mod removal;
 mod run;
 mod seccomp;
+mod stubs;
 mod supervise;
 mod tree;
 mod unpack;
