@@ -86,6 +86,9 @@ impl Job {
             hostname: HOSTNAME.to_owned(),
             network: Network::Host,
             clamp_mtime: self.clamp,
+            secret_env: Vec::new(),
+            mounts: Vec::new(),
+            timeout: None,
         }
     }
 

@@ -23,17 +23,20 @@ mod heredoc;
 mod instruction;
 mod json_form;
 mod lines;
+mod mount;
 mod parse;
 mod ports;
+mod run;
 mod words;
 
 pub use ast::{
     AddFiles, ArgDeclaration, Assignment, Command, CopyFiles, Directives, Dockerfile, HealthTest,
-    Healthcheck, Instruction, InstructionKind, Stage, Trigger,
+    Healthcheck, Instruction, InstructionKind, RunNetwork, RunOptions, Stage, Trigger,
 };
 pub use copy::{RemoteSource, octal_mode, remote_source};
 pub use diagnostics::{Diagnostic, ParseError, Span, Spanned};
 pub use expand::{ExpandError, Expansion, Words, expand, expand_words};
+pub use mount::{MountFlag, MountKey, MountOption, MountOwner, RunMount, RunMountKind, Sharing};
 pub use parse::{parse, parse_trigger};
 pub use ports::{PortError, exposed_ports};
 

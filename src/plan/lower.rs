@@ -175,7 +175,7 @@ impl Lowering<'_> {
         line: &Line<'_>,
     ) -> Result<(), PlanError> {
         let stage = match &line.instruction.kind {
-            InstructionKind::Run { command } => self.run(cursor, line, command),
+            InstructionKind::Run { command, .. } => self.run(cursor, line, command),
             InstructionKind::Copy(_) | InstructionKind::Add(_) => self.copy(index, cursor, line)?,
             InstructionKind::Workdir(path) => self.workdir(cursor, line, path)?,
             InstructionKind::Arg(declarations) => {

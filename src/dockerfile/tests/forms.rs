@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::{Assignment, Command, HealthTest, Healthcheck, InstructionKind, Spanned};
+use super::super::{
+    Assignment, Command, HealthTest, Healthcheck, InstructionKind, RunOptions, Spanned,
+};
 use super::{instruction, read, values};
 
 fn exec(words: &[&str]) -> Command {
@@ -70,7 +72,7 @@ fn commands_are_json_or_else_for_the_shell() {
         ("a --flag", shell("a --flag")),
         ("-- --flag", shell("--flag")),
     ] {
-        let run = InstructionKind::Run { command: command.clone() };
+        let run = InstructionKind::Run { command: command.clone(), options: RunOptions::default() };
         assert_eq!(instruction(&format!("RUN {text}")), run, "{text}");
         let cmd = InstructionKind::Cmd(command.clone());
         assert_eq!(instruction(&format!("cmd {text}")), cmd, "{text}");
