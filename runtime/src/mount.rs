@@ -27,7 +27,8 @@ pub enum MountKind {
     },
     /// A directory that outlives the step. It is made when missing.
     Cache {
-        /// The directory; its parent must exist. Locking it is the caller's business.
+        /// The directory; its parent must exist, in the file system of the scratch directory.
+        /// Locking it is the caller's business.
         dir: PathBuf,
         /// What it gets when it is made.
         owner: Owner,

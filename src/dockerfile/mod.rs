@@ -35,6 +35,7 @@ pub use ast::{
 };
 pub use copy::{RemoteSource, octal_mode, remote_source};
 pub use diagnostics::{Diagnostic, ParseError, Span, Spanned};
+pub use duration::parse as parse_duration;
 pub use expand::{ExpandError, Expansion, Words, expand, expand_words};
 pub use mount::{MountFlag, MountKey, MountOption, MountOwner, RunMount, RunMountKind, Sharing};
 pub use parse::{parse, parse_trigger};

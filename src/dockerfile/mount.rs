@@ -218,11 +218,13 @@ pub(super) fn flag(
             }
         }
     }
-    if valid && flag.options.iter().all(MountOption::is_plain) {
-        if let Err(diagnostic) = flag.read(&|value: &Spanned<String>| Ok(value.value.clone())) {
-            valid = false;
-            complaints.diagnostics.push(diagnostic);
-        }
+    let is_plain = flag.options.iter().all(MountOption::is_plain);
+    if valid
+        && is_plain
+        && let Err(diagnostic) = flag.read(&|value: &Spanned<String>| Ok(value.value.clone()))
+    {
+        valid = false;
+        complaints.diagnostics.push(diagnostic);
     }
     valid.then_some(flag)
 }
@@ -380,7 +382,7 @@ impl Values<'_> {
                     "private" => Sharing::Private,
                     "locked" => Sharing::Locked,
                     other => {
-                        let message = format!("{:?} is no way of sharing a cache", other);
+                        let message = format!("{other:?} is no way of sharing a cache");
                         let hint = "sharing is shared, private or locked".to_owned();
                         return Err(option.wrong(message, Some(hint)));
                     }

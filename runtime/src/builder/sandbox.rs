@@ -177,6 +177,16 @@ impl Sandbox {
         self.executor()?.remove(path)
     }
 
+    /// Returns how many bytes the volume of the work directory has left.
+    ///
+    /// # Errors
+    /// When the volume does not tell.
+    pub fn available(&self) -> Result<u64, Error> {
+        let volume = rustix::fs::statvfs(&self.work_root)
+            .map_err(|errno| Error::io("look at the volume of", &self.work_root)(errno.into()))?;
+        Ok(volume.f_bavail.saturating_mul(volume.f_frsize))
+    }
+
     fn executor(&self) -> Result<&dyn Executor, Error> {
         match &self.executor {
             Some(executor) => Ok(executor.as_ref()),

@@ -148,8 +148,9 @@ impl Source<'_> {
             return Ok(());
         }
         let action = || format!("cannot create {}", dir.display());
-        let fresh = fresh_name(dir).or_fail(action)?;
-        plain_directory(&fresh).or_fail(action)?;
+        // In scratch, so that nothing is left of it when this process is killed.
+        let fresh = &self.scratch;
+        plain_directory(fresh).or_fail(action)?;
         if let Some(tree) = initial {
             let found = self.find(tree, None)?;
             if found.kind != Some(FileType::Directory) {
@@ -158,14 +159,14 @@ impl Source<'_> {
                 return Err(refused(&self.mount.target, reason));
             }
             let from = Path::new(&self.name).join(std::ffi::OsStr::from_bytes(&found.path));
-            fill::fill(&from, &fresh).or_fail(|| format!("cannot copy to {}", fresh.display()))?;
+            fill::fill(&from, fresh).or_fail(|| format!("cannot copy to {}", fresh.display()))?;
         }
-        own(&fresh, owner).or_fail(action)?;
+        own(fresh, owner).or_fail(action)?;
         use rustix::fs::{RenameFlags, renameat_with};
-        match renameat_with(CWD, &fresh, CWD, dir, RenameFlags::NOREPLACE) {
+        match renameat_with(CWD, fresh, CWD, dir, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(()),
-            // Somebody else was faster, and theirs is as good.
-            Err(Errno::EXIST) => super::super::removal::remove(&fresh),
+            // Somebody else was faster, and theirs is as good; ours goes with scratch.
+            Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(Failure::new(action(), errno)),
         }
     }
@@ -179,13 +180,6 @@ impl Source<'_> {
         own(path, owner)?;
         clone(path)
     }
-}
-
-/// A name beside `dir` that nothing has.
-fn fresh_name(dir: &Path) -> io::Result<PathBuf> {
-    let mut random = [0_u8; 8];
-    io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut random)?;
-    Ok(dir.with_extension(format!("new-{:016x}", u64::from_ne_bytes(random))))
 }
 
 /// Makes a directory of root, whatever a group or a setgid bit of the volume would have it be.
