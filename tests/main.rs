@@ -26,5 +26,6 @@ mod project;
 mod real_job;
 mod registries;
 mod reproducible;
+mod run_mounts;
 mod tidy;
 mod unpacking;
