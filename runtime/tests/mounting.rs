@@ -404,7 +404,7 @@ fn a_step_that_takes_too_long_is_ended_with_all_it_started() {
     assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
     let ran = bench
         .step(&[bench.busybox()], &["/bin/sh", "-c", ":"], |step| {
-            step.timeout = Some(Duration::from_secs(60))
+            step.timeout = Some(Duration::from_secs(60));
         })
         .unwrap();
     assert_eq!(ran.exit.code, 0);

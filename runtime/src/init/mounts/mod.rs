@@ -15,18 +15,3 @@ mod walk;
 
 pub(super) use points::{Placed, place};
 pub(super) use sources::{EMPTY, take};
-
-use std::path::Path;
-
-use crate::wire::{Failure, FailureKind};
-
-/// The failure of the mount with this target, which the author of the Dockerfile can do something
-/// about.
-fn refused(target: &Path, reason: impl Into<String>) -> Failure {
-    Failure {
-        kind: FailureKind::Mount,
-        action: target.display().to_string(),
-        errno: 0,
-        detail: reason.into(),
-    }
-}

@@ -15,8 +15,7 @@ use rustix::mount::{MoveMountFlags, move_mount};
 use super::super::devices::make_read_only;
 use super::super::stubs::{Point, Points};
 use super::super::tree::{join, split};
-use super::refused;
-use super::sources::Taken;
+use super::sources::{Taken, refused};
 use super::walk::{Found, follow, is_below};
 use crate::wire::{Failure, OrFail as _};
 

@@ -21,10 +21,10 @@ use rustix::mount::{
 use super::super::overlay::{self, Overlay};
 use super::super::stubs::Point;
 use super::super::tree::directory_flags;
+use super::fill;
 use super::walk::{Found, follow};
-use super::{fill, refused};
 use crate::mount::{Mount, MountKind, Owner, Tree};
-use crate::wire::{Failure, OrFail as _, RunOrder};
+use crate::wire::{Failure, FailureKind, OrFail as _, RunOrder};
 
 /// An empty directory of the stage, for overlays that would lack a layer.
 pub(in super::super) const EMPTY: &str = "e";
@@ -52,6 +52,17 @@ pub(in super::super) fn take(order: &RunOrder) -> Result<Vec<Taken>, Failure> {
             .any(|other| other.target != mount.target && other.target.starts_with(&mount.target)),
     });
     sources.map(|source| source.take()).collect()
+}
+
+/// The failure of the mount with this target, which the author of the Dockerfile can do something
+/// about.
+pub(super) fn refused(target: &Path, reason: impl Into<String>) -> Failure {
+    Failure {
+        kind: FailureKind::Mount,
+        action: target.display().to_string(),
+        errno: 0,
+        detail: reason.into(),
+    }
 }
 
 /// What one mount is taken from.
