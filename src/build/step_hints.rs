@@ -34,7 +34,8 @@ impl End<'_> {
                     .to_owned(),
             );
         }
-        if self.code == 127 && said(&format!("cannot run {program}: no such file")) {
+        let is_shell = self.step.argv.get(1).is_some_and(|word| word == "-c");
+        if self.code == 127 && is_shell && said(&format!("cannot run {program}: no such file")) {
             hints.push(format!(
                 "the image has no {program}: write RUN [\"PROGRAM\", \"ARGUMENT\"], which needs no \
                  shell, name another one with SHELL, or start from an image that has one"

@@ -6,7 +6,7 @@ use super::flags::{self, Flags};
 use super::fragment::Fragment;
 use super::json_form::{self, JsonForm};
 use super::words::{name_and_rest, plain_words, quoted_words, spanned};
-use super::{copy, healthcheck, ports, run};
+use super::{copy, healthcheck, heredoc, ports, run};
 
 /// All keywords, for suggestions.
 const KEYWORDS: [&str; 18] = [
@@ -45,6 +45,8 @@ pub(super) struct Statement<'a> {
     pub(super) arguments: Fragment<'a>,
     /// The escape character.
     pub(super) escape: char,
+    /// The heredocs that the arguments open.
+    pub(super) heredocs: Vec<heredoc::Body>,
 }
 
 impl<'a> Statement<'a> {
@@ -58,6 +60,7 @@ impl<'a> Statement<'a> {
             flags: rest.slice(0..end),
             arguments: rest.from(end).trim(),
             escape,
+            heredocs: Vec::new(),
         }
     }
 
@@ -284,8 +287,10 @@ fn on_build(statement: &Statement<'_>, complaints: &mut Complaints) -> Option<In
     if statement.arguments.is_empty() {
         return statement.missing(complaints, "at least one argument");
     }
-    let inner = Statement::of(statement.arguments, statement.escape);
+    let mut inner = Statement::of(statement.arguments, statement.escape);
+    inner.heredocs.clone_from(&statement.heredocs);
     let instruction = trigger(&inner, complaints)?;
-    let text = spanned(statement.arguments);
+    let line = spanned(statement.arguments);
+    let text = Spanned { value: heredoc::with_bodies(&line.value, &inner.heredocs), ..line };
     Some(InstructionKind::OnBuild(Box::new(Trigger { text, instruction })))
 }

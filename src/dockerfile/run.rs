@@ -4,7 +4,7 @@ use super::ast::{Command, InstructionKind, RunNetwork, RunOptions};
 use super::diagnostics::Complaints;
 use super::flags::{self, Flags};
 use super::instruction::{Statement, command, nearest};
-use super::mount;
+use super::{heredoc, mount};
 
 pub(super) fn read(
     statement: &Statement<'_>,
@@ -12,11 +12,23 @@ pub(super) fn read(
 ) -> Option<InstructionKind> {
     let options = Flags::read(statement.flags, flags::RUN, complaints)
         .and_then(|flags| options(flags, complaints));
+    let command = command_of(statement, complaints)?;
+    Some(InstructionKind::Run { command, options: options? })
+}
+
+fn command_of(statement: &Statement<'_>, complaints: &mut Complaints) -> Option<Command> {
+    if !statement.heredocs.is_empty() {
+        return heredoc::command(statement.arguments, &statement.heredocs).or_else(|| {
+            let message = "a heredoc that begins with #! is not supported yet";
+            let hint = "name the interpreter before it: RUN python3 <<EOF";
+            complaints.add(statement.arguments.span(), message, hint)
+        });
+    }
     let command = command(statement, complaints)?;
     if command == Command::Exec(Vec::new()) {
         return statement.missing(complaints, "a command");
     }
-    Some(InstructionKind::Run { command, options: options? })
+    Some(command)
 }
 
 fn options(mut flags: Flags, complaints: &mut Complaints) -> Option<RunOptions> {

@@ -154,117 +154,114 @@ fn error(flags: &str) -> (String, String, String) {
     (first.message.clone(), place, first.hint.clone().unwrap_or_default())
 }
 
+/// Flags, and the first error about them: its message, its place, its hint.
+const MISTAKES: &[(&str, &str, &str, &str)] = &[
+    ("--mount", "the flag --mount needs a value", "--mount", "write --mount=VALUE without a space"),
+    ("--mount=type=bnd,target=/x", "unknown type of mount: bnd", "type=bnd", "did you mean bind?"),
+    (
+        "--mount=type=volume,target=/x",
+        "unknown type of mount: volume",
+        "type=volume",
+        "the types are: bind, cache, tmpfs, secret, ssh",
+    ),
+    (
+        "--mount=target=/x,tipe=bind",
+        "unknown option of --mount: tipe",
+        "tipe=bind",
+        "did you mean type?",
+    ),
+    ("--mount=target=/x,", "an option of --mount is empty", "", ""),
+    ("--mount=target=/x,dst=/y", "--mount has the option target already", "dst=/y", ""),
+    ("--mount=target=/x,rw,ro", "--mount has the option ro already", "ro", ""),
+    ("--mount=target", "the option target needs a value", "target", "write target=VALUE"),
+    ("--mount=target=/x,rw=maybe", "\"maybe\" is neither true nor false", "rw=maybe", ""),
+    (
+        "--mount=target=/x,from=$a",
+        "from does not expand variables",
+        "from=$a",
+        "name the stage in a FROM, which does: FROM $IMAGE AS name",
+    ),
+    (
+        "--mount=type=bind",
+        "a mount of type bind needs a target",
+        "--mount=type=bind",
+        "target=. is the working directory",
+    ),
+    (
+        "--mount=target=/x,id=a",
+        "a mount of type bind has no option id",
+        "id=a",
+        "its options are: target, source, from, rw, ro",
+    ),
+    (
+        "--mount=type=tmpfs,target=/x,size=0",
+        "\"0\" is no size of a file system",
+        "size=0",
+        "a size is a number, as in 64m or 1g",
+    ),
+    (
+        "--mount=type=tmpfs,target=/x,size=1x",
+        "\"1x\" is no size of a file system",
+        "size=1x",
+        "a size is a number, as in 64m or 1g",
+    ),
+    (
+        "--mount=type=cache,target=/x,sharing=all",
+        "\"all\" is no way of sharing a cache",
+        "sharing=all",
+        "sharing is shared, private or locked",
+    ),
+    (
+        "--mount=type=cache,target=/x,mode=rwx",
+        "\"rwx\" is no mode",
+        "mode=rwx",
+        "a mode is octal, as in mode=0755",
+    ),
+    ("--mount=type=cache,target=/x,uid=app", "\"app\" is no number for uid", "uid=app", ""),
+    (
+        "--mount=type=cache,target=/x,gid=4294967295",
+        "\"4294967295\" is no number for gid",
+        "gid=4294967295",
+        "",
+    ),
+    (
+        "--mount=type=cache,target=/x,source=a",
+        "a cache with a source needs a from",
+        "source=a",
+        "from names the stage or image that the source is in",
+    ),
+    (
+        "--mount=type=secret",
+        "a mount of type secret needs an id or a target",
+        "--mount=type=secret",
+        "",
+    ),
+    ("--mount=type=secret,id=a,source=b", "source is another word for id here", "source=b", ""),
+    (
+        "--mount=type=secret,id=a,env=A=B",
+        "\"A=B\" is no name of an environment variable",
+        "env=A=B",
+        "",
+    ),
+    (
+        "--network=bridge",
+        "unknown network of RUN: bridge",
+        "--network=bridge",
+        "the networks are: default, none, host",
+    ),
+    ("--network=none --network=none", "duplicate flag: --network", "--network=none", ""),
+    (
+        "--security=insecure",
+        "RUN --security=insecure is not supported: no step gets more rights than a container",
+        "--security=insecure",
+        "leave the flag out, or do what needs the rights outside of the build",
+    ),
+    ("--device=gpu", "the flag --device is not supported yet", "--device=gpu", ""),
+];
+
 #[test]
 fn mistakes_are_named_with_their_places() {
-    let bind = "its options are: target, source, from, rw, ro";
-    for (flags, message, place, hint) in [
-        (
-            "--mount",
-            "the flag --mount needs a value",
-            "--mount",
-            "write --mount=VALUE without a space",
-        ),
-        (
-            "--mount=type=bnd,target=/x",
-            "unknown type of mount: bnd",
-            "type=bnd",
-            "did you mean bind?",
-        ),
-        (
-            "--mount=type=volume,target=/x",
-            "unknown type of mount: volume",
-            "type=volume",
-            "the types are: bind, cache, tmpfs, secret, ssh",
-        ),
-        (
-            "--mount=target=/x,tipe=bind",
-            "unknown option of --mount: tipe",
-            "tipe=bind",
-            "did you mean type?",
-        ),
-        ("--mount=target=/x,", "an option of --mount is empty", "", ""),
-        ("--mount=target=/x,dst=/y", "--mount has the option target already", "dst=/y", ""),
-        ("--mount=target=/x,rw,ro", "--mount has the option ro already", "ro", ""),
-        ("--mount=target", "the option target needs a value", "target", "write target=VALUE"),
-        ("--mount=target=/x,rw=maybe", "\"maybe\" is neither true nor false", "rw=maybe", ""),
-        (
-            "--mount=target=/x,from=$a",
-            "from does not expand variables",
-            "from=$a",
-            "name the stage in a FROM, which does: FROM $IMAGE AS name",
-        ),
-        (
-            "--mount=type=bind",
-            "a mount of type bind needs a target",
-            "--mount=type=bind",
-            "target=. is the working directory",
-        ),
-        ("--mount=target=/x,id=a", "a mount of type bind has no option id", "id=a", bind),
-        (
-            "--mount=type=tmpfs,target=/x,size=0",
-            "\"0\" is no size of a file system",
-            "size=0",
-            "a size is a number, as in 64m or 1g",
-        ),
-        (
-            "--mount=type=tmpfs,target=/x,size=1x",
-            "\"1x\" is no size of a file system",
-            "size=1x",
-            "a size is a number, as in 64m or 1g",
-        ),
-        (
-            "--mount=type=cache,target=/x,sharing=all",
-            "\"all\" is no way of sharing a cache",
-            "sharing=all",
-            "sharing is shared, private or locked",
-        ),
-        (
-            "--mount=type=cache,target=/x,mode=rwx",
-            "\"rwx\" is no mode",
-            "mode=rwx",
-            "a mode is octal, as in mode=0755",
-        ),
-        ("--mount=type=cache,target=/x,uid=app", "\"app\" is no number for uid", "uid=app", ""),
-        (
-            "--mount=type=cache,target=/x,gid=4294967295",
-            "\"4294967295\" is no number for gid",
-            "gid=4294967295",
-            "",
-        ),
-        (
-            "--mount=type=cache,target=/x,source=a",
-            "a cache with a source needs a from",
-            "source=a",
-            "from names the stage or image that the source is in",
-        ),
-        (
-            "--mount=type=secret",
-            "a mount of type secret needs an id or a target",
-            "--mount=type=secret",
-            "",
-        ),
-        ("--mount=type=secret,id=a,source=b", "source is another word for id here", "source=b", ""),
-        (
-            "--mount=type=secret,id=a,env=A=B",
-            "\"A=B\" is no name of an environment variable",
-            "env=A=B",
-            "",
-        ),
-        (
-            "--network=bridge",
-            "unknown network of RUN: bridge",
-            "--network=bridge",
-            "the networks are: default, none, host",
-        ),
-        ("--network=none --network=none", "duplicate flag: --network", "--network=none", ""),
-        (
-            "--security=insecure",
-            "RUN --security=insecure is not supported: no step gets more rights than a container",
-            "--security=insecure",
-            "leave the flag out, or do what needs the rights outside of the build",
-        ),
-        ("--device=gpu", "the flag --device is not supported yet", "--device=gpu", ""),
-    ] {
+    for (flags, message, place, hint) in MISTAKES.iter().copied() {
         let expected = (message.to_owned(), place.to_owned(), hint.to_owned());
         assert_eq!(error(flags), expected, "{flags}");
     }
