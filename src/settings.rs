@@ -9,14 +9,16 @@ mod environment;
 mod executor;
 mod origin;
 mod registry;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use longshore_runtime::Choice;
+use longshore_runtime::{Choice, Secret};
 
 pub use environment::Environment;
 pub use origin::{ArchivePlace, Origin, RemoteOrigin};
+pub use steps::{SecretSource, StepSettings};
 
 use crate::context::{GitDirectory, Owners};
 use crate::failure::Failure;
@@ -129,6 +131,8 @@ pub struct BuildSettings {
     pub spool_limit: Option<u64>,
     /// LONGSHORE_HOME.
     pub home: PathBuf,
+    /// What RUN steps may use, and for how long.
+    pub steps: StepSettings,
     /// How registries are spoken to.
     pub registry: RegistryOptions,
     /// What the user should be told first.

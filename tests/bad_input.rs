@@ -237,6 +237,7 @@ error: RUN (echo first; echo last) >&2; exit 3 failed with exit code 3
         stderr: r#"longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/bad, synchronization :local
 [image 1] RUN kill -9 $$ (rung [RUNG])
 error: RUN kill -9 $$ failed with exit code 137
+hint: the command was killed: if nothing in it did that, the pod ran out of memory; raise its resources.limits.memory, or let the step do less at a time
 "#,
     },
     Case {

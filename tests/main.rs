@@ -28,5 +28,6 @@ mod real_job;
 mod registries;
 mod reproducible;
 mod root_trees;
+mod run_mounts;
 mod tidy;
 mod unpacking;

@@ -4,8 +4,10 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::ladder::Refusal;
+use crate::ladder::{Refusal, Rung};
+use crate::step::Need;
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,28 @@ pub enum Error {
         user: String,
         /// What was looked for and not found.
         reason: String,
+    },
+    /// A mount of the step is impossible.
+    #[error("cannot mount {target}: {reason}", target = target.display())]
+    Mount {
+        /// The target, as it was asked for.
+        target: PathBuf,
+        /// What is in the way.
+        reason: String,
+    },
+    /// The step needs what the rung cannot do.
+    #[error("{need} cannot be done by the {rung} runtime")]
+    Unmet {
+        /// What the step needs.
+        need: Need,
+        /// The rung that was taken.
+        rung: Rung,
+    },
+    /// The step took longer than it may.
+    #[error("the step was ended because it took longer than {} seconds", limit.as_secs_f64())]
+    TimedOut {
+        /// How long it may take.
+        limit: Duration,
     },
     /// A system call failed inside the sandbox.
     #[error("{action}")]

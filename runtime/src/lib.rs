@@ -30,6 +30,7 @@ mod capabilities;
 mod error;
 mod init;
 mod ladder;
+mod mount;
 mod step;
 mod wire;
 
@@ -40,4 +41,5 @@ pub use capabilities::{Capabilities, Map, Mechanism};
 pub use error::Error;
 pub use init::enter_if_init;
 pub use ladder::{Choice, Lack, Refusal, Rung, choose};
-pub use step::{ChangeStats, Network, StepExit, StepSpec, Stream, UnpackStats};
+pub use mount::{Mount, MountKind, Owner, Secret, Tree};
+pub use step::{ChangeStats, Need, Network, StepExit, StepSpec, Stream, UnpackStats};

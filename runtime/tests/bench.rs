@@ -159,6 +159,9 @@ impl Bench {
             hostname: "builder".into(),
             network: Network::Host,
             clamp_mtime: None,
+            secret_env: Vec::new(),
+            mounts: Vec::new(),
+            timeout: None,
         };
         change(&mut step);
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());

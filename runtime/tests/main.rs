@@ -15,6 +15,8 @@ mod chroot;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod mounting;
+#[cfg(test)]
 mod plain_user;
 #[cfg(test)]
 mod probing;

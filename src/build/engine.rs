@@ -5,15 +5,18 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use longshore_runtime::{Choice, Sandbox};
 use tokio::sync::{OnceCell, Semaphore};
 
+use super::caches::Caches;
 use super::copy;
 use super::error::BuildError;
 use super::indexes::Indexes;
 use super::layers::Layers;
+use super::mounting::{self, Beside, Lent};
 use super::publish;
 use super::run;
 use super::sending::Uploads;
@@ -22,7 +25,7 @@ use crate::blocking::{Interrupt, blocking};
 use crate::layer::{Compression, LayerBlob};
 use crate::model::{Digest, Platform};
 use crate::output::{Bytes, Event, Outcome, Voice};
-use crate::plan::{CopySource, CopyStep, Parent, Plan, StageId, Step};
+use crate::plan::{Parent, Plan, StageId, Step};
 use crate::registry::Registry;
 use crate::storage::{Layer, RepoStorage, Storage, StorageError};
 use crate::sync::Synchronization;
@@ -42,6 +45,8 @@ pub struct EngineOptions {
     pub host: Platform,
     /// Compressed bytes of one layer that may lie in the work directory; `None` for all.
     pub spool_limit: Option<u64>,
+    /// How long a RUN step may take.
+    pub run_timeout: Option<Duration>,
 }
 
 /// A stage that is there.
@@ -74,9 +79,11 @@ pub(super) struct Shared {
     pub(super) options: EngineOptions,
     pub(super) voice: Voice,
     pub(super) interrupt: Interrupt,
+    /// What steps may use.
+    pub(super) lent: Lent,
     /// Where this build spools.
     pub(super) place: PathBuf,
-    work: WorkDir,
+    pub(super) work: WorkDir,
     sandbox: OnceCell<Arc<Sandbox>>,
     cells: Vec<OnceCell<Arc<Built>>>,
     permits: Semaphore,
@@ -101,6 +108,8 @@ pub struct Surroundings {
     pub voice: Voice,
     /// Ends the build early.
     pub interrupt: Interrupt,
+    /// What steps may use.
+    pub lent: Lent,
 }
 
 type Obtained<'a> = Pin<Box<dyn Future<Output = Result<Arc<Built>, BuildError>> + Send + 'a>>;
@@ -108,7 +117,8 @@ type Obtained<'a> = Pin<Box<dyn Future<Output = Result<Arc<Built>, BuildError>> 
 impl Engine {
     /// An engine for `plan`; `place` must outlive it.
     pub fn new(plan: Plan, around: Surroundings, options: EngineOptions, place: &BuildDir) -> Self {
-        let Surroundings { storage, destination, locks, registry, work, voice, interrupt } = around;
+        let Surroundings { storage, destination, locks, registry, work, .. } = around;
+        let Surroundings { voice, interrupt, lent, .. } = around;
         let outlet = match &storage {
             Some(Storage::Repo(repo)) => Some(repo.clone()),
             // A layout needs the files.
@@ -132,6 +142,7 @@ impl Engine {
             options,
             voice,
             interrupt,
+            lent,
             place,
             work,
             sandbox,
@@ -203,13 +214,14 @@ impl Engine {
             self.say_done(id, &built, start);
             return Ok(Arc::new(built));
         }
+        mounting::check(shared, spec)?;
         let (parent, from) = self.inputs(id).await?;
+        let beside = Beside { from, caches: Caches::lock(shared, id).await? };
         let permit = shared.permits.acquire().await.expect("the semaphore is never closed");
-        let from = from.as_ref().map(|built| built.layers.as_slice());
         if shared.interrupt.is_set() {
             return Err(BuildError::Interrupted);
         }
-        let made = self.build(id, &parent.layers, from).await.map_err(|error| match error {
+        let made = self.build(id, &parent.layers, beside).await.map_err(|error| match error {
             // Readers and writers of layers say in many ways that they were told to end.
             BuildError::Layer(_) if shared.interrupt.is_set() => BuildError::Interrupted,
             other => other,
@@ -222,23 +234,26 @@ impl Engine {
         Ok(Arc::new(built))
     }
 
-    /// Obtains what a stage is built upon and what it copies from, side by side.
-    async fn inputs(&self, id: StageId) -> Result<(Arc<Built>, Option<Arc<Built>>), BuildError> {
-        let spec = self.0.plan.stage(id);
-        let source = match &spec.step {
-            Step::Copy(CopyStep { source: CopySource::Image { from, .. }, .. }) => Some(*from),
-            _ => None,
-        };
-        let from = async {
-            match source {
-                Some(from) => self.layers_of(from).await.map(Some),
-                None => Ok(None),
+    /// Obtains what a stage is built upon and what it takes files from, side by side.
+    async fn inputs(&self, id: StageId) -> Result<(Arc<Built>, Vec<Arc<Built>>), BuildError> {
+        let parent = self.0.plan.stage(id).parent;
+        let needed = std::iter::once(parent).chain(self.0.plan.sources(id));
+        let mut obtained = Vec::new();
+        let mut failure = None;
+        // All are waited for, also when one fails: nothing may go on behind the build's back.
+        for result in join_all(needed.map(|needed| self.layers_of(needed))).await {
+            match (result, &failure) {
+                (Ok(built), _) => obtained.push(built),
+                (Err(error), None | Some(BuildError::Interrupted)) => failure = Some(error),
+                (Err(_), Some(_)) => {}
             }
-        };
-        // Both are waited for, also when one fails: nothing may go on behind the build's back.
-        match tokio::join!(self.layers_of(spec.parent), from) {
-            (Err(BuildError::Interrupted), Err(error)) => Err(error),
-            (parent, from) => Ok((parent?, from?)),
+        }
+        match failure {
+            Some(error) => Err(error),
+            None => {
+                let from = obtained.split_off(1);
+                Ok((obtained.remove(0), from))
+            }
         }
     }
 
@@ -248,7 +263,7 @@ impl Engine {
         &self,
         id: StageId,
         parent: &[Layer],
-        from: Option<&[Layer]>,
+        beside: Beside,
     ) -> Result<Vec<LayerBlob>, BuildError> {
         let shared = &self.0;
         let spec = shared.plan.stage(id);
@@ -264,9 +279,12 @@ impl Engine {
         let layer = match &spec.step {
             Step::Run(step) => {
                 let sandbox = self.sandbox().await?;
-                run::run(shared, id, step, parent, &sandbox).await?
+                run::run(shared, id, (step, beside), parent, &sandbox).await?
             }
-            Step::Copy(_) => copy::copy(shared, id, parent, from).await?,
+            Step::Copy(_) => {
+                let from = beside.from.first().map(|built| built.layers.as_slice());
+                copy::copy(shared, id, parent, from).await?
+            }
             Step::Workdir(step) => copy::workdir(shared, id, step, parent).await?,
         };
         Ok(vec![layer])

@@ -1,6 +1,7 @@
 //! Why a build failed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -26,6 +27,18 @@ pub enum BuildError {
         instruction: String,
         /// The exit code; 128 plus the number for a signal.
         code: i32,
+        /// The last lines of its output.
+        last_lines: Vec<String>,
+        /// What may be the matter.
+        hints: Vec<String>,
+    },
+    /// A RUN step took longer than it may.
+    #[error("{instruction} was ended because it took longer than {} seconds", limit.as_secs_f64())]
+    TimedOut {
+        /// The instruction on one line.
+        instruction: String,
+        /// How long it may take.
+        limit: Duration,
         /// The last lines of its output.
         last_lines: Vec<String>,
     },
@@ -128,6 +141,9 @@ impl BuildError {
         match error {
             longshore_runtime::Error::Refused(refusal) => {
                 Self::NoRung { refusal: refusal.to_string(), hint: refusal.hint() }
+            }
+            longshore_runtime::Error::Unmet { need, .. } => {
+                Self::NoRung { refusal: error.to_string(), hint: need.hint().to_owned() }
             }
             longshore_runtime::Error::Interrupted => Self::Interrupted,
             other => Self::Sandbox(other),

@@ -7,6 +7,7 @@
 
 mod accounts;
 mod archive;
+mod caches;
 mod context_archive;
 mod copy;
 mod deliver;
@@ -15,11 +16,13 @@ mod error;
 mod extract;
 mod indexes;
 mod layers;
+mod mounting;
 mod picks;
 mod placement;
 mod publish;
 mod run;
 mod sending;
+mod step_hints;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -30,4 +33,5 @@ pub use context_archive::{ArchiveLimits, ContextArchive, ContextArchiveError};
 pub use deliver::{Delivered, Delivery, Destination, deliver};
 pub use engine::{Built, Engine, EngineOptions, Surroundings};
 pub use error::BuildError;
+pub use mounting::Lent;
 pub use work_dir::{BuildDir, WorkDir, WorkDirError};

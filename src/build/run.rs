@@ -2,17 +2,21 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use longshore_runtime::entry::EntrySink;
 use longshore_runtime::{Network, Sandbox, StepExit, StepSpec, Stream};
 
+use super::caches::Caches;
 use super::engine::Shared;
 use super::error::BuildError;
+use super::mounting::{self, Beside, Mounted, Mounting};
 use super::sending;
+use super::step_hints::End;
 use super::unpacking::{remove, take};
 use crate::blocking::blocking;
+use crate::dockerfile::RunNetwork;
 use crate::layer::{LayerBlob, LayerError};
 use crate::output::{Event, StepStream, Voice};
 use crate::plan::{RunStep, StageId};
@@ -29,7 +33,7 @@ const LINE_LIMIT: usize = 16 << 10;
 pub(super) async fn run(
     shared: &Arc<Shared>,
     stage: StageId,
-    step: &RunStep,
+    (step, beside): (&RunStep, Beside),
     parent: &[Layer],
     sandbox: &Arc<Sandbox>,
 ) -> Result<LayerBlob, BuildError> {
@@ -41,6 +45,7 @@ pub(super) async fn run(
         });
     }
     let lowers = shared.layers.unpacked(parent, sandbox).await?;
+    let unpacked = mounting::unpack(shared, &beside.from, sandbox).await?;
     let job = Job {
         shared: Arc::clone(shared),
         sandbox: Arc::clone(sandbox),
@@ -50,6 +55,8 @@ pub(super) async fn run(
         clamp: spec.times.epoch,
         step: step.clone(),
         parent: parent.to_vec(),
+        caches: beside.caches,
+        unpacked,
     };
     blocking(move || job.run(lowers)).await
 }
@@ -63,29 +70,53 @@ struct Job {
     clamp: Option<i64>,
     step: RunStep,
     parent: Vec<Layer>,
+    caches: Caches,
+    /// Layers of the stages and images that mounts name.
+    unpacked: Vec<Vec<PathBuf>>,
 }
 
 impl Job {
     fn run(&self, lowers: Vec<PathBuf>) -> Result<LayerBlob, BuildError> {
         let scratch = self.sandbox.scratch().map_err(BuildError::of_sandbox)?;
-        let step = self.spec(lowers, scratch.path().to_owned());
-        let layer = self.execute(&step).and_then(|()| self.layer(&step));
+        let layer = self.mounted(scratch.path()).and_then(|mounted| {
+            let step = self.spec(lowers, scratch.path().to_owned(), mounted);
+            self.execute(&step).and_then(|()| self.layer(&step))
+        });
         remove(&self.sandbox, scratch.path());
         layer
     }
 
-    fn spec(&self, lowers: Vec<PathBuf>, scratch: PathBuf) -> StepSpec {
+    fn mounted(&self, scratch: &Path) -> Result<Mounted, BuildError> {
+        let mounting = Mounting {
+            shared: &self.shared,
+            stage: self.stage,
+            sandbox: &self.sandbox,
+            scratch,
+            caches: &self.caches,
+            unpacked: &self.unpacked,
+        };
+        mounting.prepare(&self.step)
+    }
+
+    fn spec(&self, lowers: Vec<PathBuf>, scratch: PathBuf, mounted: Mounted) -> StepSpec {
         let pairs = self.step.env.iter().chain(&self.step.proxies);
+        let pairs = pairs.map(|(name, value)| (name.into(), value.into()));
         StepSpec {
             lowers,
             scratch,
             argv: self.step.argv.iter().map(OsString::from).collect(),
-            env: pairs.map(|(name, value)| (name.into(), value.into())).collect(),
+            env: pairs.chain(mounted.env).collect(),
             cwd: PathBuf::from(&self.step.cwd),
             user: self.step.user.clone(),
             hostname: HOSTNAME.to_owned(),
-            network: Network::Host,
+            network: match self.step.network {
+                RunNetwork::Default | RunNetwork::Host => Network::Host,
+                RunNetwork::None => Network::None,
+            },
             clamp_mtime: self.clamp,
+            secret_env: mounted.secret_env,
+            mounts: mounted.mounts,
+            timeout: self.shared.options.run_timeout,
         }
     }
 
@@ -94,18 +125,36 @@ impl Job {
         let mut output = |stream, bytes: &[u8]| lines.take(stream, bytes);
         let exit = self.sandbox.run(step, &mut output, self.shared.interrupt.flag());
         lines.finish();
-        match exit.map_err(|error| self.failed(error))? {
+        let last_lines: Vec<String> = lines.last.into();
+        match exit.map_err(|error| self.failed(error, &last_lines))? {
             StepExit { code: 0, .. } => Ok(()),
             StepExit { code, .. } => Err(BuildError::Step {
                 instruction: self.instruction.clone(),
                 code,
-                last_lines: lines.last.into(),
+                hints: self.hints(code, &last_lines),
+                last_lines,
             }),
         }
     }
 
-    fn failed(&self, error: longshore_runtime::Error) -> BuildError {
+    fn hints(&self, code: i32, last_lines: &[String]) -> Vec<String> {
+        let work_dir = self.shared.work.root().display().to_string();
+        let (step, available) = (&self.step, self.sandbox.available().ok());
+        let platform = self.shared.options.host.to_string();
+        End { code, last_lines, step, platform, work_dir, available }.hints()
+    }
+
+    fn failed(&self, error: longshore_runtime::Error, last_lines: &[String]) -> BuildError {
+        let spec = self.shared.plan.stage(self.stage);
         match error {
+            longshore_runtime::Error::Mount { ref target, ref reason } => {
+                mounting::impossible(spec, &self.step, target, reason)
+                    .unwrap_or_else(|| BuildError::of_sandbox(error))
+            }
+            longshore_runtime::Error::TimedOut { limit } => {
+                let (instruction, last_lines) = (self.instruction.clone(), last_lines.to_vec());
+                BuildError::TimedOut { instruction, limit, last_lines }
+            }
             longshore_runtime::Error::UnknownUser { user, reason } => {
                 let instruction = self.instruction.clone();
                 BuildError::UnknownUser { instruction, user, reason }

@@ -6,6 +6,8 @@
 //! indexes/HEX         layer indexes, by diff id
 //! layers/HEX          unpacked layers, by chain id
 //!   HEX.lock          held by whoever unpacks the layer
+//! caches/HEX         directories of RUN --mount=type=cache, see `caches`
+//!   HEX.lock          held by the steps that use the directory
 //! builds/RANDOM/      one running build: spool, scratch; locked while its builder lives
 //! ```
 //! Everything outside `builds` is a cache: it may be removed whenever no build runs. A directory
@@ -46,7 +48,7 @@ impl WorkDir {
     /// When it cannot be made or written.
     pub fn open(root: &Path) -> Result<Self, WorkDirError> {
         let failed = |source| WorkDirError { directory: root.to_owned(), source };
-        for name in ["blobs/sha256", "indexes", "layers", "builds"] {
+        for name in ["blobs/sha256", "indexes", "layers", "caches", "builds"] {
             fs_err::create_dir_all(root.join(name)).map_err(failed)?;
         }
         let root = fs_err::canonicalize(root).map_err(failed)?;
@@ -72,6 +74,11 @@ impl WorkDir {
     /// Where an unpacked layer is kept.
     pub fn layer(&self, hex: &str) -> PathBuf {
         self.root.join("layers").join(hex)
+    }
+
+    /// Where the directory of a cache mount is kept.
+    pub fn cache(&self, name: &str) -> PathBuf {
+        self.root.join("caches").join(name)
     }
 
     /// Makes the place of a new build.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::LogArgs;
+use super::{LogArgs, StepArgs};
 
 /// The arguments of `longshore build`.
 #[derive(Args, Debug)]
@@ -78,6 +78,9 @@ pub struct BuildArgs {
     /// takes longer ones while they are made [default: no limit]
     #[arg(long, value_name = "BYTES")]
     pub spool_limit: Option<String>,
+    /// Flags of RUN steps.
+    #[command(flatten)]
+    pub steps: StepArgs,
     /// Registry flags.
     #[command(flatten)]
     pub registry: RegistryArgs,

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::StepArgs;
+
 /// The arguments of `longshore executor`.
 #[derive(Args, Debug)]
 pub struct ExecutorArgs {
@@ -89,6 +91,9 @@ pub struct ExecutorArgs {
     /// takes longer ones while they are made [default: no limit]
     #[arg(long, value_name = "BYTES")]
     pub spool_limit: Option<String>,
+    /// Flags of RUN steps.
+    #[command(flatten)]
+    pub steps: StepArgs,
     /// Flags without effect.
     #[command(flatten)]
     pub accepted: AcceptedArgs,

@@ -6,9 +6,11 @@ mod executor;
 mod log;
 mod parse;
 mod program;
+mod steps;
 
 pub use build::{BuildArgs, RegistryArgs};
 pub use executor::{AcceptedArgs, ExecutorArgs, ExecutorRegistryArgs, truth};
 pub use log::{LogArgs, LogFormat};
 pub use parse::{Refusal, is_executor, parse, wants_json};
 pub use program::{Cli, ExecutorCli, Verb};
+pub use steps::StepArgs;

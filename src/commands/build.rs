@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use futures_util::future::{join, join_all, try_join_all};
 
 use super::inputs::{self, ImageInputs, Inputs};
-use super::{outside, places};
+use super::{lending, outside, places};
 use crate::blocking::{Interrupt, blocking};
 use crate::build::{
     BuildDir, BuildError, Delivered, Delivery, Engine, EngineOptions, Surroundings, WorkDir,
@@ -20,15 +20,16 @@ use crate::layer::Compression;
 use crate::model::Platform;
 use crate::output::Event;
 use crate::plan::{
-    Ahead, Base, BaseCache, BaseId, CopySource, CopyStep, Given, Graph, ImagePlan, ImageRequest,
-    ImageSource, Parent, Plan, StageSpec, Step, Times, graph, lower, resolve,
+    Ahead, Base, BaseCache, BaseId, BindSource, CopySource, CopyStep, Given, Graph, ImagePlan,
+    ImageRequest, ImageSource, Parent, Plan, StageSpec, Step, StepMountKind, Times, graph, lower,
+    resolve,
 };
 use crate::registry::Registry;
 use crate::report::{make_directory, report, write_file};
 use crate::settings::{BuildSettings, Door};
 use crate::storage::{StageStorage as _, Storage};
 
-/// Said where a COPY takes everything but what many expect to be there.
+/// Said where a COPY or a mount takes everything but what many expect to be there.
 const NO_GIT: &str = "the image has no .git, which is not part of a git context: --keep-git-dir \
                       takes it, and a line .git in the ignore file ends this message";
 
@@ -40,6 +41,8 @@ pub(super) async fn build(mut settings: BuildSettings, interrupt: Interrupt) -> 
     let settings = Arc::new(settings);
     let (reading, scratch) = (Arc::clone(&settings), place.path().to_owned());
     let inputs = blocking(move || inputs::read(&reading, &scratch)).await?;
+    let reading = Arc::clone(&settings);
+    let lent = blocking(move || lending::read(&reading.steps)).await?;
     check_single(&settings, &inputs)?;
     check_files(&settings)?;
     let registry = Registry::new(settings.registry.clone())?;
@@ -62,7 +65,8 @@ pub(super) async fn build(mut settings: BuildSettings, interrupt: Interrupt) -> 
 
     let voice = settings.voice;
     let destination = places::repository(&destinations);
-    let around = Surroundings { storage, destination, locks, registry, work, voice, interrupt };
+    let around =
+        Surroundings { storage, destination, locks, registry, work, voice, interrupt, lent };
     let engine = Engine::new(plan, around, options(&settings, project), &place);
     let formats = engine.plan().images.iter().map(|image| format(&settings, engine.plan(), image));
     let deliveries: Vec<Delivery> = formats
@@ -178,12 +182,18 @@ async fn plan(
 
 /// Whether a step would take the `.git` of its context, if that was part of it.
 fn leaves_git_out(stage: &StageSpec) -> bool {
-    let Step::Copy(CopyStep { source: CopySource::Context { context, selected }, .. }) =
-        &stage.step
-    else {
-        return false;
-    };
-    selected.iter().any(|selected| selected.root.is_empty()) && context.has_git_dir()
+    match &stage.step {
+        Step::Copy(CopyStep { source: CopySource::Context { context, selected }, .. }) => {
+            selected.iter().any(|selected| selected.root.is_empty()) && context.has_git_dir()
+        }
+        Step::Run(step) => step.mounts.iter().any(|mount| match &mount.kind {
+            StepMountKind::Bind { source: BindSource::Context { context, selected }, .. } => {
+                selected.root.is_empty() && context.has_git_dir()
+            }
+            _ => false,
+        }),
+        Step::Copy(_) | Step::Workdir(_) => false,
+    }
 }
 
 fn read_graph(
@@ -247,6 +257,7 @@ fn options(settings: &BuildSettings, project: String) -> EngineOptions {
         project,
         host: Platform::host(),
         spool_limit: settings.spool_limit,
+        run_timeout: settings.steps.timeout,
     }
 }
 

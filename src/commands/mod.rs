@@ -3,6 +3,7 @@
 
 mod build;
 mod inputs;
+mod lending;
 mod outside;
 mod places;
 mod program;

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::diagnostics::{Diagnostic, ParseError, Span, Spanned, line_column};
+use super::mount::MountFlag;
 
 /// A Dockerfile that was read without an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub enum InstructionKind {
     Run {
         /// What to run.
         command: Command,
+        /// Its flags.
+        options: RunOptions,
     },
     /// `COPY`.
     Copy(CopyFiles),
@@ -111,6 +114,27 @@ pub enum Command {
     Shell(String),
     /// An argument vector, from a JSON array. Empty for `CMD []` and `ENTRYPOINT []`.
     Exec(Vec<String>),
+}
+
+/// The flags of a `RUN`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// `--mount`, in their order.
+    pub mounts: Vec<MountFlag>,
+    /// `--network`.
+    pub network: RunNetwork,
+}
+
+/// The network of a `RUN`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RunNetwork {
+    /// That of the builder.
+    #[default]
+    Default,
+    /// That of the builder as well, but said so.
+    Host,
+    /// Nothing but a loopback device.
+    None,
 }
 
 /// A file of `COPY` or `ADD` that stands in the Dockerfile.

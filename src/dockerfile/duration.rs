@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Parses a duration that is not negative. `None` for any other text and beyond 290 years.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub fn parse(text: &str) -> Option<Duration> {
     let text = text.strip_prefix('+').unwrap_or(text);
     if text == "0" {
         return Some(Duration::ZERO);

@@ -3,7 +3,9 @@
 //! As in BuildKit, flags end at the first word that does not start with `--`, or at a lone `--`;
 //! quotes group, and a backslash escapes whatever the escape directive says.
 
-use super::diagnostics::{Complaints, Spanned};
+use std::ops::Range;
+
+use super::diagnostics::{Complaints, Span, Spanned};
 use super::fragment::Fragment;
 use super::instruction::nearest;
 
@@ -12,6 +14,8 @@ use super::instruction::nearest;
 pub(super) enum Known {
     /// Takes a value, at most once.
     Value(&'static str),
+    /// Takes a list with commas, and may come again.
+    List(&'static str),
     /// BuildKit has it, this release not.
     Later(&'static str),
 }
@@ -19,9 +23,9 @@ pub(super) enum Known {
 pub(super) const NONE: &[Known] = &[];
 pub(super) const FROM: &[Known] = &[Known::Value("platform")];
 pub(super) const RUN: &[Known] = &[
-    Known::Later("mount"),
-    Known::Later("network"),
-    Known::Later("security"),
+    Known::List("mount"),
+    Known::Value("network"),
+    Known::Value("security"),
     Known::Later("device"),
 ];
 pub(super) const COPY: &[Known] = &[
@@ -52,7 +56,7 @@ pub(super) const HEALTHCHECK: &[Known] = &[
 impl Known {
     pub(super) const fn name(self) -> &'static str {
         match self {
-            Self::Value(name) | Self::Later(name) => name,
+            Self::Value(name) | Self::List(name) | Self::Later(name) => name,
         }
     }
 }
@@ -61,7 +65,11 @@ impl Known {
 #[derive(Debug, Default)]
 pub(super) struct Flags {
     values: Vec<(&'static str, Spanned<String>)>,
+    lists: Vec<(&'static str, List)>,
 }
+
+/// The fields of a list and the flag that they are of.
+type List = (Span, Vec<Spanned<String>>);
 
 /// The bytes of `text` that flags take, white space in front of them included.
 pub(super) fn length(text: &str) -> usize {
@@ -92,10 +100,11 @@ impl Flags {
         let mut rest = fragment.trim();
         while !rest.is_empty() {
             let (text, length) = word(rest.text());
-            let flag = Spanned { value: text, span: rest.slice(0..length).span() };
+            let place = rest.slice(0..length);
+            let flag = Spanned { value: text, span: place.span() };
             rest = rest.from(length).trim();
             if flag.value != "--" {
-                valid &= flags.add(flag, known, complaints).is_some();
+                valid &= flags.add(flag, place, known, complaints).is_some();
             }
         }
         valid.then_some(flags)
@@ -107,9 +116,46 @@ impl Flags {
         Some(self.values.swap_remove(index).1)
     }
 
+    /// Removes all lists of a flag.
+    pub(super) fn take_lists(&mut self, name: &str) -> Vec<List> {
+        let lists = std::mem::take(&mut self.lists);
+        let (taken, left) = lists.into_iter().partition(|(own, _)| *own == name);
+        self.lists = left;
+        let taken: Vec<(&'static str, List)> = taken;
+        taken.into_iter().map(|(_, list)| list).collect()
+    }
+
+    /// Adds the fields of a list. They know their places unless quotes or escapes were taken out.
+    fn add_list(
+        &mut self,
+        name: &'static str,
+        flag: &Spanned<String>,
+        place: Fragment<'_>,
+        complaints: &mut Complaints,
+    ) -> Option<()> {
+        let start = "--".len() + name.len() + 1;
+        let value = flag.value.get(start..).unwrap_or_default();
+        if value.is_empty() {
+            return needs_value(name, flag.span, complaints);
+        }
+        let Some(fields) = fields(value) else {
+            let message = format!("the quotes of --{name} do not fit");
+            return complaints.add(flag.span, message, "quotes enclose whole fields");
+        };
+        let is_verbatim = place.text() == flag.value;
+        let fields = fields.into_iter().map(|(range, value)| {
+            let range = start + range.start..start + range.end;
+            let span = if is_verbatim { place.slice(range).span() } else { flag.span };
+            Spanned { value, span }
+        });
+        self.lists.push((name, (flag.span, fields.collect())));
+        Some(())
+    }
+
     fn add(
         &mut self,
         flag: Spanned<String>,
+        place: Fragment<'_>,
         known: &'static [Known],
         complaints: &mut Complaints,
     ) -> Option<()> {
@@ -120,6 +166,7 @@ impl Flags {
         };
         let name = match known.iter().find(|candidate| candidate.name() == name) {
             Some(Known::Value(name)) => *name,
+            Some(Known::List(name)) => return self.add_list(name, &flag, place, complaints),
             Some(Known::Later(name)) => {
                 let message = format!("the flag --{name} is not supported yet");
                 return complaints.add_hinted(flag.span, message, later_hint(name));
@@ -136,12 +183,7 @@ impl Flags {
         }
         let value = value.unwrap_or_default();
         if value.is_empty() {
-            let message = format!("the flag --{name} needs a value");
-            return complaints.add_hinted(
-                flag.span,
-                message,
-                Some(format!("write --{name}=VALUE without a space")),
-            );
+            return needs_value(name, flag.span, complaints);
         }
         let value = Spanned { value: value.to_owned(), span: flag.span };
         self.values.push((name, value));
@@ -149,9 +191,57 @@ impl Flags {
     }
 }
 
+fn needs_value(name: &str, span: Span, complaints: &mut Complaints) -> Option<()> {
+    let message = format!("the flag --{name} needs a value");
+    complaints.add_hinted(span, message, Some(format!("write --{name}=VALUE without a space")))
+}
+
+/// Splits a line of comma-separated values as Go's `encoding/csv` does; a field may be enclosed in
+/// double quotes, two of which stand for one. `None` if quotes do not fit.
+fn fields(line: &str) -> Option<Vec<(Range<usize>, String)>> {
+    let mut fields = Vec::new();
+    let mut start = 0;
+    loop {
+        let rest = &line[start..];
+        let (value, length) = match rest.strip_prefix('"') {
+            None => {
+                let length = rest.find(',').unwrap_or(rest.len());
+                let value = &rest[..length];
+                (!value.contains('"')).then(|| (value.to_owned(), length))?
+            }
+            Some(quoted) => {
+                let (value, length) = quoted_field(quoted)?;
+                (value, length + 1)
+            }
+        };
+        fields.push((start..start + length, value));
+        start += length;
+        match line[start..].chars().next() {
+            None => return Some(fields),
+            Some(',') => start += 1,
+            Some(_) => return None,
+        }
+    }
+}
+
+/// The field up to the quote that ends it, and the bytes that it takes with this quote.
+fn quoted_field(text: &str) -> Option<(String, usize)> {
+    let mut value = String::new();
+    let mut characters = text.char_indices().peekable();
+    while let Some((at, character)) = characters.next() {
+        if character != '"' {
+            value.push(character);
+        } else if characters.next_if(|(_, next)| *next == '"').is_some() {
+            value.push('"');
+        } else {
+            return Some((value, at + 1));
+        }
+    }
+    None
+}
+
 fn later_hint(name: &str) -> Option<String> {
     let hint = match name {
-        "mount" => "without mounts, COPY the files in and remove them in the same RUN",
         "link" => "without it the result is the same, only cached less often",
         "exclude" => "a .dockerignore file excludes files as well",
         "parents" => "copy each directory to its own destination",

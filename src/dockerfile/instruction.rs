@@ -6,7 +6,7 @@ use super::flags::{self, Flags};
 use super::fragment::Fragment;
 use super::json_form::{self, JsonForm};
 use super::words::{name_and_rest, plain_words, quoted_words, spanned};
-use super::{copy, healthcheck, heredoc, ports};
+use super::{copy, healthcheck, heredoc, ports, run};
 
 /// All keywords, for suggestions.
 const KEYWORDS: [&str; 18] = [
@@ -111,13 +111,13 @@ fn kind(statement: &Statement<'_>, complaints: &mut Complaints) -> Option<Instru
         "COPY" => return copy::copy(statement, complaints),
         "ADD" => return copy::add(statement, complaints),
         "HEALTHCHECK" => return healthcheck::read(statement, complaints),
+        "RUN" => return run::read(statement, complaints),
         _ => {}
     }
     if !KEYWORDS.contains(&statement.name.as_str()) {
         return unknown(statement, complaints);
     }
-    let supported = if statement.name == "RUN" { flags::RUN } else { flags::NONE };
-    let flags = Flags::read(statement.flags, supported, complaints);
+    let flags = Flags::read(statement.flags, flags::NONE, complaints);
     let kind = plain_kind(statement, complaints);
     flags.and(kind)
 }
@@ -126,7 +126,6 @@ fn kind(statement: &Statement<'_>, complaints: &mut Complaints) -> Option<Instru
 fn plain_kind(statement: &Statement<'_>, complaints: &mut Complaints) -> Option<InstructionKind> {
     use InstructionKind as Kind;
     match statement.name.as_str() {
-        "RUN" => run(statement, complaints),
         "CMD" => command(statement, complaints).map(Kind::Cmd),
         "ENTRYPOINT" => command(statement, complaints).map(Kind::Entrypoint),
         "ENV" => assignments(statement, complaints).map(Kind::Env),
@@ -162,23 +161,7 @@ pub(super) fn nearest(
         .map(|(_, candidate)| candidate)
 }
 
-fn run(statement: &Statement<'_>, complaints: &mut Complaints) -> Option<InstructionKind> {
-    if !statement.heredocs.is_empty() {
-        let Some(command) = heredoc::command(statement.arguments, &statement.heredocs) else {
-            let message = "a heredoc that begins with #! is not supported yet";
-            let hint = "name the interpreter before it: RUN python3 <<EOF";
-            return complaints.add(statement.arguments.span(), message, hint);
-        };
-        return Some(InstructionKind::Run { command });
-    }
-    let command = command(statement, complaints)?;
-    if command == Command::Exec(Vec::new()) {
-        return statement.missing(complaints, "a command");
-    }
-    Some(InstructionKind::Run { command })
-}
-
-fn command(statement: &Statement<'_>, complaints: &mut Complaints) -> Option<Command> {
+pub(super) fn command(statement: &Statement<'_>, complaints: &mut Complaints) -> Option<Command> {
     if statement.arguments.is_empty() {
         let message = format!("{} requires a command", statement.name);
         let clears = matches!(statement.name.as_str(), "CMD" | "ENTRYPOINT");

@@ -23,17 +23,21 @@ mod heredoc;
 mod instruction;
 mod json_form;
 mod lines;
+mod mount;
 mod parse;
 mod ports;
+mod run;
 mod words;
 
 pub use ast::{
     AddFiles, ArgDeclaration, Assignment, Command, CopyFiles, Directives, Dockerfile, HealthTest,
-    Healthcheck, Heredoc, Instruction, InstructionKind, Stage, Trigger,
+    Healthcheck, Heredoc, Instruction, InstructionKind, RunNetwork, RunOptions, Stage, Trigger,
 };
 pub use copy::{RemoteSource, octal_mode, remote_source};
 pub use diagnostics::{Diagnostic, ParseError, Span, Spanned};
+pub use duration::parse as parse_duration;
 pub use expand::{ExpandError, Expansion, Words, expand, expand_text, expand_words};
+pub use mount::{MountFlag, MountKey, MountOption, MountOwner, RunMount, RunMountKind, Sharing};
 pub use parse::{parse, parse_trigger};
 pub use ports::{PortError, exposed_ports};
 

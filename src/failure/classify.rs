@@ -13,6 +13,8 @@ use crate::registry::RegistryError;
 use crate::storage::StorageError;
 use crate::sync::SyncError;
 
+/// Exit code of a step that took too long, as timeout(1) has it.
+const TIMED_OUT: i32 = 124;
 const MORE_ROOM: &str = "--work-dir names a directory with more room";
 const MORE_SPOOL: &str = "raise --spool-limit, if the work directory has room for the layer";
 const TAKER: &str =
@@ -226,10 +228,15 @@ impl From<BuildError> for Failure {
             BuildError::Storage(error) => error.into(),
             BuildError::Sync(error) => error.into(),
             BuildError::WorkDir(error) => error.into(),
-            BuildError::Step { code, ref last_lines, .. } => {
-                let quoted: String =
-                    last_lines.iter().map(|line| format!("\n  | {line}")).collect();
-                Self::new(Kind::Run(code), anyhow::anyhow!("{error}{quoted}"))
+            BuildError::Step { code, ref last_lines, ref hints, .. } => {
+                let text = anyhow::anyhow!("{error}{}", quoted(last_lines));
+                let failure = Self::new(Kind::Run(code), text);
+                hints.iter().fold(failure, |failure, hint| failure.hint(hint))
+            }
+            BuildError::TimedOut { ref last_lines, .. } => {
+                let text = anyhow::anyhow!("{error}{}", quoted(last_lines));
+                Self::new(Kind::Run(TIMED_OUT), text)
+                    .hint("--run-timeout says how long a RUN step may take")
             }
             BuildError::NoRung { ref hint, .. } => {
                 let hint = hint.clone();
@@ -259,6 +266,11 @@ impl From<BuildError> for Failure {
             BuildError::Interrupted => Self::new(Kind::Bug, error),
         }
     }
+}
+
+/// The last lines of a step, as a quotation.
+fn quoted(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("\n  | {line}")).collect()
 }
 
 fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {

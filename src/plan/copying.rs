@@ -71,19 +71,27 @@ impl Lowering<'_> {
                 }
                 return Ok(CopySource::Context { context, selected });
             }
-            Some(Source::Scratch) => Parent::Scratch,
-            Some(Source::Stage(stage)) => {
+            Some(from) => self.parent_of(from, line)?,
+        };
+        Ok(CopySource::Image { from, sources: words.to_vec() })
+    }
+
+    /// The stage or image that `from` names.
+    pub(super) fn parent_of(&mut self, from: Source, line: &Line<'_>) -> Result<Parent, PlanError> {
+        Ok(match from {
+            Source::Scratch => Parent::Scratch,
+            Source::Stage(stage) => {
                 self.check_trigger(line, stage)?;
                 self.stage(stage)?.top
             }
-            Some(Source::Image(image)) => {
-                Parent::Base(*self.bases.get(&*image).ok_or_else(|| {
-                    let message = "COPY --from an image is not supported in an ONBUILD trigger yet";
-                    self.request.dockerfile.error(line.span(), message, None)
-                })?)
-            }
-        };
-        Ok(CopySource::Image { from, sources: words.to_vec() })
+            Source::Image(image) => Parent::Base(*self.bases.get(&*image).ok_or_else(|| {
+                let name = &line.instruction.text;
+                let name = name.split(' ').next().unwrap_or(name);
+                let message =
+                    format!("{name} from an image is not supported in an ONBUILD trigger yet");
+                self.request.dockerfile.error(line.span(), message, None)
+            })?),
+        })
     }
 
     /// Refuses what the graph could not know of: a stage that only a trigger of the base image

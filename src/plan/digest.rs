@@ -6,6 +6,8 @@
 //! | platform | x | x | x | x |
 //! | SOURCE_DATE_EPOCH, when given | x | x | x | x |
 //! | argument vector with the shell, environment, working directory, user | x | | | |
+//! | network, unless it is the default | x | | | |
+//! | mounts, each by its type, target and what the next table says | x | | | |
 //! | sources, destination, whether it is a directory, `--chown`, `--chmod` | | x | | |
 //! | checksum of the matched context entries, or content digest of `--from` | | x | | |
 //! | name and expanded text of each heredoc | (in the argument vector) | x | | |
@@ -15,10 +17,23 @@
 //! Not: unused arguments, proxies, the Dockerfile's name and layout, labels and other metadata
 //! (but for the image), times and owners of the checkout, the commit, the compressor.
 //!
+//! | mount | enters | does not |
+//! |---|---|---|
+//! | bind | checksum of the context's entries, or content digest of `from` and the path in it; `rw` | |
+//! | cache | id, owner and mode, `ro`; content digest of `from` and the path in it | content, `sharing` |
+//! | tmpfs | size | |
+//! | secret | id, variable, owner and mode | value, `required`, whether it was given |
+//! | ssh | id, owner and mode | the agent, `required`, whether it was given |
+//!
+//! A step without mounts and with the default network has the digest that it had before there were
+//! any.
+//!
 //! Every input is framed as its name, its number of values, and the values; see `hashing`.
 
+use super::mount::{BindSource, StepMount, StepMountKind};
 use super::stage::{CopyKind, CopySource, CopyStep, InlineFile, Plan, RunStep, WorkdirStep};
 use crate::context::checksum;
+use crate::dockerfile::{MountOwner, RunNetwork};
 use crate::hashing::Framed;
 use crate::model::{Platform, StageDigest};
 
@@ -69,13 +84,54 @@ impl Inputs {
 }
 
 /// The inputs of a RUN step.
-pub(super) fn run(common: Common<'_>, step: &RunStep) -> Inputs {
+pub(super) fn run(common: Common<'_>, plan: &Plan, step: &RunStep) -> Inputs {
     let mut inputs = Inputs::common("RUN", common);
     inputs.add("argv", &step.argv);
     inputs.add("env", step.env.iter().map(|(name, value)| format!("{name}={value}")));
     inputs.add("cwd", [&step.cwd]);
     inputs.add("user", [&step.user]);
+    match step.network {
+        RunNetwork::Default => {}
+        RunNetwork::Host => inputs.add("network", ["host"]),
+        RunNetwork::None => inputs.add("network", ["none"]),
+    }
+    step.mounts.iter().for_each(|mount| add_mount(&mut inputs, plan, mount));
     inputs
+}
+
+/// Adds a mount: its type, its target and what decides what the step sees there.
+fn add_mount(inputs: &mut Inputs, plan: &Plan, mount: &StepMount) {
+    let owner = |owner: &MountOwner| format!("{}:{} {:o}", owner.uid, owner.gid, owner.mode);
+    let flag = |name: &str, set: bool| if set { name.to_owned() } else { String::new() };
+    let (name, values) = match &mount.kind {
+        StepMountKind::Bind { source, readwrite } => {
+            let (content, path) = match source {
+                BindSource::Context { selected, .. } => {
+                    (checksum(selected).to_string(), String::new())
+                }
+                BindSource::Image { from, source } => (plan.content(*from), source.clone()),
+            };
+            ("mount-bind", vec![content, path, flag("rw", *readwrite)])
+        }
+        StepMountKind::Cache { id, initial, readonly, owner: o, sharing: _ } => {
+            let (content, path) = match initial {
+                Some((from, path)) => (plan.content(*from), path.clone()),
+                None => Default::default(),
+            };
+            ("mount-cache", vec![id.clone(), owner(o), flag("ro", *readonly), content, path])
+        }
+        StepMountKind::Tmpfs { size } => {
+            ("mount-tmpfs", vec![size.map(|size| size.to_string()).unwrap_or_default()])
+        }
+        StepMountKind::Secret { id, env, owner: o, required: _ } => {
+            ("mount-secret", vec![id.clone(), env.clone().unwrap_or_default(), owner(o)])
+        }
+        StepMountKind::Ssh { id, owner: o, required: _ } => {
+            ("mount-ssh", vec![id.clone(), owner(o)])
+        }
+    };
+    let target = mount.target.clone().unwrap_or_default();
+    inputs.add(name, std::iter::once(target).chain(values));
 }
 
 /// The inputs of a COPY or ADD step; `sources` are the words of the instruction, expanded.

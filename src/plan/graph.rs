@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::dockerfile::{
-    CopyFiles, Dockerfile, Instruction, InstructionKind, ParseError, Span, Spanned, expand,
+    CopyFiles, Dockerfile, Instruction, InstructionKind, MountFlag, ParseError, Span, Spanned,
+    expand,
 };
 use crate::model::{Platform, Reference};
 
@@ -66,7 +67,8 @@ pub fn graph(
 }
 
 impl Graph {
-    /// The images to be resolved: bases and the sources of `COPY --from` in needed stages, each
+    /// The images to be resolved: bases and the sources of `COPY --from` and `RUN --mount` in
+    /// needed stages, each
     /// with what tells a reader where it comes from.
     ///
     /// # Errors
@@ -85,12 +87,10 @@ impl Graph {
                     .or_insert_with(|| format!("{place} asks for this image"));
             }
             for instruction in instructions(dockerfile, index, from) {
-                if let Some(Source::Image(image)) =
-                    self.copy_source(dockerfile, index, instruction)?
-                {
-                    images
-                        .entry(*image)
-                        .or_insert_with(|| taken_for_image(dockerfile, instruction));
+                for (source, from) in self.sources(dockerfile, index, instruction)? {
+                    if let Source::Image(image) = source {
+                        images.entry(*image).or_insert_with(|| taken_for_image(dockerfile, from));
+                    }
                 }
             }
         }
@@ -109,8 +109,57 @@ impl Graph {
     ) -> Result<Option<Source>, ParseError> {
         let InstructionKind::Copy(copy) = &instruction.kind else { return Ok(None) };
         let Some(from) = &copy.from else { return Ok(None) };
+        self.source(dockerfile, index, from).map(Some)
+    }
+
+    /// What the `from` of a `RUN --mount` in stage `index` names; `None` without one.
+    ///
+    /// # Errors
+    /// As [`Graph::copy_source`].
+    pub fn mount_source(
+        &self,
+        dockerfile: &Dockerfile,
+        index: usize,
+        mount: &MountFlag,
+    ) -> Result<Option<Source>, ParseError> {
+        match mount.from() {
+            None => Ok(None),
+            Some(from) if from.value == "scratch" => Ok(Some(Source::Scratch)),
+            Some(from) => self.source(dockerfile, index, from).map(Some),
+        }
+    }
+
+    /// All that an instruction of stage `index` takes files from, and the words that name it.
+    fn sources<'d>(
+        &self,
+        dockerfile: &Dockerfile,
+        index: usize,
+        instruction: &'d Instruction,
+    ) -> Result<Vec<(Source, &'d Spanned<String>)>, ParseError> {
+        let mut sources = Vec::new();
+        match &instruction.kind {
+            InstructionKind::Copy(CopyFiles { from: Some(from), .. }) => {
+                sources.push((self.source(dockerfile, index, from)?, from));
+            }
+            InstructionKind::Run { options, .. } => {
+                for mount in &options.mounts {
+                    let source = self.mount_source(dockerfile, index, mount)?;
+                    sources.extend(source.zip(mount.from()));
+                }
+            }
+            _ => {}
+        }
+        Ok(sources)
+    }
+
+    fn source(
+        &self,
+        dockerfile: &Dockerfile,
+        index: usize,
+        from: &Spanned<String>,
+    ) -> Result<Source, ParseError> {
         if let Some(stage) = dockerfile.stage_by_reference(&from.value) {
-            return Ok(Some(Source::Stage(stage)));
+            return Ok(Source::Stage(stage));
         }
         if from.value.bytes().all(|byte| byte.is_ascii_digit()) {
             let message = format!("there is no stage number {}", from.value);
@@ -119,7 +168,7 @@ impl Graph {
             return Err(dockerfile.error(from.span, message, Some(hint)));
         }
         let platform = self.platforms[index].clone();
-        reference(dockerfile, &from.value, from.span, platform).map(Some)
+        reference(dockerfile, &from.value, from.span, platform)
     }
 
     fn visit(
@@ -149,8 +198,10 @@ impl Graph {
             needed.push(parent);
         }
         for instruction in instructions(dockerfile, index, &from) {
-            if let Some(Source::Stage(source)) = self.copy_source(dockerfile, index, instruction)? {
-                needed.push(source);
+            for (source, _) in self.sources(dockerfile, index, instruction)? {
+                if let Source::Stage(source) = source {
+                    needed.push(source);
+                }
             }
         }
         for stage in needed {
@@ -229,11 +280,8 @@ fn instructions<'d>(
     triggers.chain(&dockerfile.stages[index].instructions)
 }
 
-/// Where a `COPY --from` of an image is, and whether a stage may have been meant.
-fn taken_for_image(dockerfile: &Dockerfile, instruction: &Instruction) -> String {
-    let InstructionKind::Copy(CopyFiles { from: Some(from), .. }) = &instruction.kind else {
-        return String::new();
-    };
+/// Where a `from` that names an image is, and whether a stage may have been meant.
+fn taken_for_image(dockerfile: &Dockerfile, from: &Spanned<String>) -> String {
     let place = dockerfile.place(from.span);
     let names = dockerfile.stages.iter().filter_map(|stage| stage.name.as_ref());
     let names: Vec<&str> = names.map(|name| name.value.as_str()).collect();

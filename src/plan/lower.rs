@@ -12,6 +12,7 @@ use thiserror::Error;
 use super::digest::{self, Common};
 use super::graph::{Graph, ImageSource, Source};
 use super::metadata;
+use super::mount::StepMount;
 use super::scope::{Given, Scope};
 use super::stage::{
     BaseId, HistoryStep, ImagePlan, Parent, Place, Plan, RunStep, StageId, StageSpec, Step, Times,
@@ -20,7 +21,7 @@ use super::stage::{
 use crate::context::{ContextError, ContextSource};
 use crate::dockerfile::{
     ArgDeclaration, Command, Dockerfile, ExpandError, Instruction, InstructionKind, ParseError,
-    Span, Spanned, expand, parse_trigger,
+    RunNetwork, Span, Spanned, expand, parse_trigger,
 };
 use crate::image::ImageConfig;
 use crate::model::Platform;
@@ -175,7 +176,10 @@ impl Lowering<'_> {
         line: &Line<'_>,
     ) -> Result<(), PlanError> {
         let stage = match &line.instruction.kind {
-            InstructionKind::Run { command } => self.run(cursor, line, command),
+            InstructionKind::Run { command, options } => {
+                let mounts = self.mounts(index, cursor, line, options)?;
+                Some(self.run(cursor, line, command, (options.network, mounts)))
+            }
             InstructionKind::Copy(_) | InstructionKind::Add(_) => self.copy(index, cursor, line)?,
             InstructionKind::Workdir(path) => self.workdir(cursor, line, path)?,
             InstructionKind::Arg(declarations) => {
@@ -217,7 +221,13 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn run(&mut self, cursor: &mut Cursor, line: &Line<'_>, command: &Command) -> Option<StageId> {
+    fn run(
+        &mut self,
+        cursor: &mut Cursor,
+        line: &Line<'_>,
+        command: &Command,
+        (network, mounts): (RunNetwork, Vec<StepMount>),
+    ) -> StageId {
         let mut env = cursor.scope.run_env();
         if let Some(epoch) = self.request.times.epoch {
             env.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| epoch.to_string());
@@ -233,10 +243,12 @@ impl Lowering<'_> {
             proxies,
             cwd: metadata::workdir(&cursor.image),
             user: cursor.image.config.user.clone(),
+            network,
+            mounts,
         };
         let parent = self.plan.content(cursor.top);
-        let inputs = digest::run(self.common(cursor, &parent), &step);
-        Some(self.add(cursor, line, Step::Run(step), inputs))
+        let inputs = digest::run(self.common(cursor, &parent), self.plan, &step);
+        self.add(cursor, line, Step::Run(step), inputs)
     }
 
     fn workdir(

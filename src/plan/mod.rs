@@ -13,6 +13,8 @@ mod digest;
 mod graph;
 mod lower;
 mod metadata;
+mod mount;
+mod mounting;
 mod resolve;
 mod scope;
 mod stage;
@@ -24,6 +26,7 @@ pub use base_cache::BaseCache;
 pub use digest::Inputs;
 pub use graph::{Graph, ImageSource, Source, graph, stage_name};
 pub use lower::{ImageRequest, PlanError, lower};
+pub use mount::{BindSource, StepMount, StepMountKind};
 pub use resolve::{Base, ResolveError, resolve};
 pub use scope::{DEFAULT_PATH, Given, Scope};
 pub use stage::{

@@ -5,9 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::digest::Inputs;
+use super::mount::StepMount;
 use super::resolve::Base;
 use crate::context::{ContextSource, Selected};
-use crate::dockerfile::{Dockerfile, ParseError, Span};
+use crate::dockerfile::{Dockerfile, ParseError, RunNetwork, Span};
 use crate::image::ImageConfig;
 use crate::model::{Platform, StageDigest};
 
@@ -106,7 +107,7 @@ pub enum Step {
 }
 
 /// A RUN step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct RunStep {
     /// The argument vector; the shell is part of it.
     pub argv: Vec<String>,
@@ -118,6 +119,10 @@ pub struct RunStep {
     pub cwd: String,
     /// The USER in force; empty for root.
     pub user: String,
+    /// The network.
+    pub network: RunNetwork,
+    /// What it sees besides the image.
+    pub mounts: Vec<StepMount>,
 }
 
 /// COPY or ADD.
@@ -279,6 +284,15 @@ impl Plan {
     /// A base by id.
     pub fn base(&self, id: BaseId) -> &Base {
         &self.bases[id.0]
+    }
+
+    /// The stages and images whose files a stage takes besides its parent's, as it names them.
+    pub fn sources(&self, id: StageId) -> Vec<Parent> {
+        match &self.stage(id).step {
+            Step::Run(step) => step.mounts.iter().filter_map(StepMount::from).collect(),
+            Step::Copy(CopyStep { source: CopySource::Image { from, .. }, .. }) => vec![*from],
+            Step::Copy(_) | Step::Workdir(_) => Vec::new(),
+        }
     }
 
     /// What identifies the content of a parent in digests.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    BuildSettings, Door, Environment, Origin, ResultFiles, StorageChoice, Target, compression,
-    epoch, origin, pair, platform, registry, runtime, spool_limit,
+    BuildSettings, Door, Environment, Origin, ResultFiles, StepSettings, StorageChoice, Target,
+    compression, epoch, origin, pair, platform, registry, runtime, spool_limit,
 };
 use crate::cli::{BuildArgs, LogArgs, LogFormat};
 use crate::context::{GitDirectory, Owners};
@@ -68,6 +68,7 @@ impl BuildSettings {
             work_dirs: work_dir.map_or_else(|| environment.work_dirs(), |dir| vec![dir]),
             spool_limit: args.spool_limit.as_deref().map(spool_limit).transpose()?,
             home: environment.home(),
+            steps: StepSettings::of(&args.steps, environment)?,
             registry: registry::of_build(&args.registry, environment)?,
             warnings: Vec::new(),
         })

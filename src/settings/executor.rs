@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{
-    BuildSettings, Door, Environment, Origin, ResultFiles, StorageChoice, Target, compression,
-    epoch, origin, pair, platform, registry, runtime, spool_limit,
+    BuildSettings, Door, Environment, Origin, ResultFiles, StepSettings, StorageChoice, Target,
+    compression, epoch, origin, pair, platform, registry, runtime, spool_limit,
 };
 use crate::cli::ExecutorArgs;
 use crate::context::{GitDirectory, Owners};
@@ -46,6 +46,7 @@ impl BuildSettings {
             build_args,
             labels: labels(&args.label)?,
             project: None,
+            steps: StepSettings::of(&args.steps, environment)?,
             registry: registry::of_executor(&args.registry, &storage, environment)?,
             storage,
             synchronization: Some(Address::None),

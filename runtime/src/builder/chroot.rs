@@ -63,9 +63,9 @@ impl Executor for Chroot {
         output: &mut Output<'_>,
         interrupt: &AtomicBool,
     ) -> Result<StepExit, Error> {
-        let order = run_order(step, false)?;
+        let order = run_order(step, Vec::new(), false)?;
         self.roots.take(&order.lowers, &step.scratch)?;
-        self.orders.run(order, output, interrupt)
+        self.orders.run(order, step.timeout, output, interrupt)
     }
 
     fn changes(&self, step: &StepSpec, sink: &mut dyn EntrySink) -> Result<ChangeStats, Error> {

@@ -3,6 +3,7 @@
 //! The builder may have any number of threads. It never forks by itself and never touches a layer
 //! tree; it only makes the directories around them.
 
+mod agent;
 mod chroot;
 mod executor;
 mod id_map;

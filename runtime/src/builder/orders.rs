@@ -15,6 +15,7 @@ use super::process::{InitProcess, Pipes};
 use crate::Error;
 use crate::entry::EntrySink;
 use crate::init::INTERRUPT_GRACE;
+use crate::mount::Mount;
 use crate::step::{ChangeStats, Network, StepExit, StepSpec, Stream, UnpackStats};
 use crate::wire::{EntryReader, EntryWriter, Order, Reply, RunOrder, Tag, World, send};
 
@@ -81,19 +82,24 @@ impl Orders {
         self.enter(&Order::Settle { from, lowers: absolute_all(lowers)?, to })?.done()
     }
 
-    /// Runs a step whose scratch directory exists.
+    /// Runs a step whose scratch directory exists, for no longer than `limit`.
     pub(super) fn run(
         &self,
         order: RunOrder,
+        limit: Option<Duration>,
         output: &mut Output<'_>,
         interrupt: &AtomicBool,
     ) -> Result<StepExit, Error> {
         let order = Order::Run(Box::new(order));
         let (mut process, pipes) = InitProcess::start_with_output(&self.init, self.world, &order)?;
         process.enter(self.world)?;
-        match pump(&mut process, pipes, output, interrupt)? {
+        let mut watch = Watch::new(interrupt, limit);
+        match pump(&mut process, pipes, output, &mut watch)? {
             Reply::Exited(_) if interrupt.load(Ordering::Relaxed) => Err(Error::Interrupted),
-            Reply::Exited(exit) => Ok(exit),
+            Reply::Exited(exit) => match watch.exceeded {
+                Some(limit) => Err(Error::TimedOut { limit }),
+                None => Ok(exit),
+            },
             other => Err(process.unexpected(other)),
         }
     }
@@ -135,12 +141,18 @@ impl Orders {
 }
 
 /// What init has to know of a step; `fresh_proc` is whether it gets a process namespace.
-pub(super) fn run_order(step: &StepSpec, fresh_proc: bool) -> Result<RunOrder, Error> {
+pub(super) fn run_order(
+    step: &StepSpec,
+    mounts: Vec<Mount>,
+    fresh_proc: bool,
+) -> Result<RunOrder, Error> {
     Ok(RunOrder {
         lowers: absolute_all(&step.lowers)?,
         scratch: absolute(&step.scratch)?,
         argv: step.argv.clone(),
         env: step.env.clone(),
+        secret_env: step.secret_env.clone(),
+        mounts,
         cwd: step.cwd.clone(),
         user: step.user.clone(),
         hostname: step.hostname.clone(),
@@ -160,18 +172,17 @@ fn pump(
     process: &mut InitProcess,
     (stdout, stderr): Pipes,
     output: &mut Output<'_>,
-    interrupt: &AtomicBool,
+    watch: &mut Watch<'_>,
 ) -> Result<Reply, Error> {
     let mut pipes = vec![
         Pipe { fd: stdout.into(), stream: Stream::Stdout },
         Pipe { fd: stderr.into(), stream: Stream::Stderr },
     ];
     let mut reply = None;
-    let mut interrupted_at = None;
     let mut chunk = vec![0; 64 << 10];
     while reply.is_none() || !pipes.is_empty() {
-        if interrupt.load(Ordering::Relaxed) {
-            press(process, &mut interrupted_at);
+        if reply.is_none() && watch.is_over() {
+            watch.press(process);
         }
         let (ready, answered) = wait(&process.socket, &pipes, reply.is_none())?;
         if reply.is_some() && ready.is_empty() {
@@ -194,16 +205,38 @@ fn pump(
     reply.ok_or_else(|| process.nonsense())
 }
 
-/// Interrupts the step once, and kills an init that does not react.
-fn press(process: &mut InitProcess, interrupted_at: &mut Option<Instant>) {
-    match interrupted_at {
-        None => {
-            // An error means that init has ended, which the reading side will see.
-            let _ = send(&mut process.socket, Tag::Interrupt, &[]);
-            *interrupted_at = Some(Instant::now());
+/// What ends a step before its end.
+struct Watch<'a> {
+    interrupt: &'a AtomicBool,
+    start: Instant,
+    limit: Option<Duration>,
+    /// The limit, once it is exceeded.
+    exceeded: Option<Duration>,
+    pressed: Option<Instant>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(interrupt: &'a AtomicBool, limit: Option<Duration>) -> Self {
+        Self { interrupt, start: Instant::now(), limit, exceeded: None, pressed: None }
+    }
+
+    /// Whether the step is to end now.
+    fn is_over(&mut self) -> bool {
+        self.exceeded = self.exceeded.or(self.limit.filter(|limit| self.start.elapsed() >= *limit));
+        self.exceeded.is_some() || self.interrupt.load(Ordering::Relaxed)
+    }
+
+    /// Interrupts the step once, and kills an init that does not react.
+    fn press(&mut self, process: &mut InitProcess) {
+        match self.pressed {
+            None => {
+                // An error means that init has ended, which the reading side will see.
+                let _ = send(&mut process.socket, Tag::Interrupt, &[]);
+                self.pressed = Some(Instant::now());
+            }
+            Some(at) if at.elapsed() > INTERRUPT_GRACE + INIT_GRACE => process.kill(),
+            Some(_) => {}
         }
-        Some(at) if at.elapsed() > INTERRUPT_GRACE + INIT_GRACE => process.kill(),
-        Some(_) => {}
     }
 }
 

@@ -209,6 +209,9 @@ impl From<Failure> for Error {
             FailureKind::UnknownUser => {
                 Self::UnknownUser { user: failure.action, reason: failure.detail }
             }
+            FailureKind::Mount => {
+                Self::Mount { target: failure.action.into(), reason: failure.detail }
+            }
         }
     }
 }

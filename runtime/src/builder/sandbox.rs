@@ -120,7 +120,8 @@ impl Sandbox {
     /// Once `interrupt` is set, the step's processes get SIGTERM and, 10 seconds later, SIGKILL.
     ///
     /// # Errors
-    /// [`Error::Interrupted`]; [`Error::UnknownUser`]; or what could not be set up. A command that
+    /// [`Error::Interrupted`]; [`Error::TimedOut`]; [`Error::Unmet`]; [`Error::Mount`];
+    /// [`Error::UnknownUser`]; or what could not be set up. A command that
     /// fails, or does not exist, is no error but an exit code.
     pub fn run(
         &self,
@@ -129,6 +130,9 @@ impl Sandbox {
         interrupt: &AtomicBool,
     ) -> Result<StepExit, Error> {
         let executor = self.executor()?;
+        if let Some(need) = step.needs().into_iter().find(|need| !need.is_met(self.rung)) {
+            return Err(Error::Unmet { need, rung: self.rung });
+        }
         if interrupt.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
@@ -186,6 +190,16 @@ impl Sandbox {
     /// When something in it cannot be removed; that it does not exist is no error.
     pub fn remove(&self, path: &Path) -> Result<(), Error> {
         self.executor()?.remove(path)
+    }
+
+    /// Returns how many bytes the volume of the work directory has left.
+    ///
+    /// # Errors
+    /// When the volume does not tell.
+    pub fn available(&self) -> Result<u64, Error> {
+        let volume = rustix::fs::statvfs(&self.work_root)
+            .map_err(|errno| Error::io("look at the volume of", &self.work_root)(errno.into()))?;
+        Ok(volume.f_bavail.saturating_mul(volume.f_frsize))
     }
 
     fn executor(&self) -> Result<&dyn Executor, Error> {

@@ -28,7 +28,7 @@ use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread
 
 use super::account::{self, Account};
 use super::notify::{self, Extent, Injection, Listener};
-use super::{landlock, namespace, privileges, seccomp, world};
+use super::{landlock, limits, namespace, privileges, seccomp, world};
 use crate::wire::{Failure, OrFail as _, Reply, RunOrder};
 
 /// Where a command without a slash is looked up when the environment has no `PATH`.
@@ -133,6 +133,7 @@ fn become_step(
     set_dumpable_behavior(DumpableBehavior::Dumpable)
         .or_fail(|| "cannot open the process to itself".into())?;
     raise_oom_score();
+    limits::set().or_fail(|| "cannot set resource limits".into())?;
     let null = File::open("/dev/null").or_fail(|| "cannot open /dev/null".into())?;
     let (account, cwd, in_tree) = match place {
         Place::Entered { account, cwd } => (account, cwd, false),
@@ -237,6 +238,10 @@ impl Command {
         let argv: Result<Vec<CString>, _> =
             order.argv.iter().map(|argument| CString::new(argument.as_bytes())).collect();
         let mut env = order.env.clone();
+        for (name, value) in &order.secret_env {
+            env.retain(|(known, _)| known != name);
+            env.push((name.clone(), OsStr::from_bytes(value.bytes()).to_owned()));
+        }
         if !env.iter().any(|(name, _)| name == "HOME") {
             env.push(("HOME".into(), OsString::from(&account.home)));
         }

@@ -6,8 +6,9 @@
 //!
 //! - `tree` makes file system objects with exact metadata; `lowers` looks through the stack of
 //!   layers below; `unpack` (with `implied`), `changes`, `removal` are the uses of them.
-//! - `world` builds what RUN sees (with `devices` and `private_files`); `launch` turns a child
-//!   into RUN (with `account`, `seccomp`, `landlock`, `privileges`); `supervise` sees it to its
+//! - `world` builds what RUN sees (with `overlay`, `stubs`, `devices`, `private_files` and
+//!   `mounts`); `launch` turns a child into RUN (with `account`, `limits`, `seccomp`, `landlock`,
+//!   `privileges`); `supervise` sees it to its
 //!   end.
 //! - `root_tree` makes and reads the tree that a step without mounts runs in: `layering` (with
 //!   `copying`) applies layers to it, `furnishing` puts in what the layer must not have, `new_layer`
@@ -25,12 +26,15 @@ mod implied;
 mod landlock;
 mod launch;
 mod layering;
+mod limits;
 mod lowers;
 mod metadata;
+mod mounts;
 mod namespace;
 mod network;
 mod new_layer;
 mod notify;
+mod overlay;
 mod private_files;
 mod privileges;
 mod probing;
@@ -38,6 +42,7 @@ mod removal;
 mod root_tree;
 mod run;
 mod seccomp;
+mod stubs;
 mod supervise;
 mod tree;
 mod unpack;

@@ -4,9 +4,9 @@
 //! root is still there, and attached (move_mount(2)) when the image is already the root: so no link
 //! in an image can lead a mount, or a file that is made for it, out of the image.
 //!
-//! What the image lacks as mount points comes from a *stub layer* on a temporary file system, put
-//! on top of the image's layers only where something is missing. The upper directory never sees
-//! it, so mount points cannot leak into a layer.
+//! What the image lacks as mount points comes from a *stub layer*, see `stubs`: so mount points
+//! cannot leak into a layer. (BuildKit makes them in the layer and removes them afterwards, but
+//! for those that are no longer empty or that it fails to recognise.)
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -21,13 +21,18 @@ use rustix::mount::{
 use rustix::process::{chdir, chroot, pivot_root};
 
 use super::lowers::{Layers, Seen};
+use super::mounts::{self, EMPTY};
+use super::overlay::{self, Overlay};
 use super::private_files::{self, PrivateFile};
-use super::tree::{directory_flags, inherit};
+use super::stubs::{self, Point, Points, make_directory};
+use super::tree::directory_flags;
 use super::{UPPER, devices, privileges};
 use crate::wire::{Failure, FailureKind, OrFail as _, RunOrder};
 
 /// As many layers as the kernel takes, without the stub layer.
 const MAX_LOWERS: usize = 499;
+/// Name of the stub layer in the stage.
+const STUBS: &str = "s";
 /// Directories that something is mounted on.
 const MOUNT_POINTS: [&str; 3] = ["proc", "sys", "dev"];
 
@@ -48,14 +53,16 @@ pub(super) fn build(order: &RunOrder) -> Result<PathBuf, Failure> {
     for file in files {
         file.attach()?;
     }
+    stage.mounts.into_iter().try_for_each(mounts::Placed::attach)?;
     working_directory(&order.cwd)
 }
 
-/// A temporary file system on which the mount is put together, with short names for everything.
+/// A temporary file system on which the mounts are put together, with short names for everything.
 struct Stage {
-    /// Short names of the layers, topmost first.
-    lowers: Vec<String>,
+    /// The root of the step.
+    overlay: Overlay,
     files: Vec<PrivateFile>,
+    mounts: Vec<mounts::Placed>,
 }
 
 impl Stage {
@@ -78,95 +85,74 @@ impl Stage {
         mount("stage", &dir, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=755")
             .or_fail(|| format!("cannot mount tmpfs at {}", dir.display()))?;
         chdir(&dir).or_fail(stage_error)?;
-        let mut stage = Self { lowers: Vec::new(), files: Vec::new() };
-        stage.link(order).or_fail(stage_error)?;
-        stage.stubs(&layers, order).or_fail(stage_error)?;
+        let lowers = overlay::link("", &order.lowers).or_fail(stage_error)?;
+        for (path, name) in [(UPPER, "u"), ("work", "w")] {
+            symlink(order.scratch.join(path), name).or_fail(stage_error)?;
+        }
+        for name in ["root", EMPTY] {
+            fs::create_dir(name).or_fail(stage_error)?;
+        }
+        let overlay = Overlay { lowers, upper: Some(("u".into(), "w".into())) };
+        let mut stage = Self { overlay, files: Vec::new(), mounts: Vec::new() };
+        let missing = stage.take_mounts(order)?;
+        stage.stubs(&layers, order, missing).or_fail(stage_error)?;
         Ok(stage)
     }
 
-    /// Names the layers so that a hundred of them fit the page of mount options, and that no
-    /// character in their paths means something to the overlay.
-    fn link(&mut self, order: &RunOrder) -> io::Result<()> {
-        for (at, lower) in order.lowers.iter().enumerate().rev() {
-            let name = at.to_string();
-            symlink(lower, &name)?;
-            self.lowers.push(name);
+    /// Takes the mounts of the step and finds their places; returns what the image lacks for them.
+    fn take_mounts(&mut self, order: &RunOrder) -> Result<Points, Failure> {
+        if order.mounts.is_empty() {
+            return Ok(Points::new());
         }
-        symlink(order.scratch.join(UPPER), "u")?;
-        symlink(order.scratch.join("work"), "w")?;
-        fs::create_dir("root")
+        let taken = mounts::take(order)?;
+        let view_error = || "cannot look into the image".to_owned();
+        fs::create_dir("view").or_fail(view_error)?;
+        let mut lowers = self.overlay.lowers.clone();
+        lowers.push(EMPTY.into());
+        Overlay { lowers, upper: None }.mount("view").or_fail(view_error)?;
+        let view = open("view", directory_flags(), Mode::empty()).or_fail(view_error)?;
+        let (placed, missing) = mounts::place(taken, view.as_fd())?;
+        self.mounts = placed;
+        Ok(missing)
     }
 
     /// Makes the stub layer, if it holds anything, and the private files.
-    fn stubs(&mut self, layers: &Layers, order: &RunOrder) -> io::Result<()> {
-        let stub = Path::new("s");
-        let mut needed = order.lowers.is_empty();
-        make_directory(stub, &layers.look(b"")?)?;
+    fn stubs(&mut self, layers: &Layers, order: &RunOrder, mut points: Points) -> io::Result<()> {
         for name in MOUNT_POINTS {
             if !matches!(layers.look(name.as_bytes())?, Seen::Directory(_)) {
-                make_directory(&stub.join(name), &Seen::Absent)?;
-                needed = true;
+                points.insert(name.into(), Point::Directory);
             }
         }
-        let etc = layers.look(b"etc")?;
-        if matches!(etc, Seen::Absent | Seen::Directory(_)) {
+        if matches!(layers.look(b"etc")?, Seen::Absent | Seen::Directory(_)) {
             self.files = private_files::make(&order.hostname)?;
-            let lacking: Vec<&str> = self
-                .files
-                .iter()
-                .map(PrivateFile::name)
-                .filter(|name| {
-                    let seen = layers.look(format!("etc/{name}").as_bytes());
-                    !matches!(seen, Ok(Seen::Other(FileType::RegularFile)))
-                })
-                .collect();
-            if !lacking.is_empty() {
-                let dir = stub.join("etc");
-                make_directory(&dir, &Seen::Absent)?;
-                for name in lacking {
-                    fs::write(dir.join(name), "")?;
+            for file in &self.files {
+                let path = format!("etc/{}", file.name()).into_bytes();
+                let seen = layers.look(&path);
+                if !matches!(seen, Ok(Seen::Other(FileType::RegularFile))) {
+                    points.insert(path, Point::File);
                 }
-                // Only now, because making the files has changed the time.
-                exact(&dir, &etc)?;
-                needed = true;
             }
         }
-        if needed {
-            self.lowers.insert(0, "s".into());
+        if !points.is_empty() || order.lowers.is_empty() {
+            stubs::make(Path::new(STUBS), &points, layers)?;
+            self.overlay.lowers.insert(0, STUBS.into());
         }
         Ok(())
     }
 
     fn mount_overlay(&self, order: &RunOrder) -> Result<(), Failure> {
-        let options = format!(
-            "lowerdir={},upperdir=u,workdir=w,userxattr,index=off,volatile",
-            self.lowers.join(":")
-        );
-        let options = std::ffi::CString::new(options).expect("short names have no NUL");
-        mount("overlay", "root", "overlay", MountFlags::empty(), options.as_c_str()).map_err(
-            |errno| {
-                use rustix::io::Errno;
-                let path = order.scratch.display();
-                let mut failure = Failure::new(format!("cannot mount overlay at {path}"), errno);
-                // Upper on an overlay, without attributes, with a foreign group, read-only.
-                if matches!(errno, Errno::INVAL | Errno::ACCESS | Errno::NOTSUP | Errno::ROFS) {
-                    failure.kind = FailureKind::NoOverlayUpper;
-                    failure.action = path.to_string();
-                }
-                failure
-            },
-        )
+        self.overlay.mount("root").map_err(|errno| {
+            use rustix::io::Errno;
+            let path = order.scratch.display();
+            let mut failure = Failure::new(format!("cannot mount overlay at {path}"), errno);
+            // Upper on an overlay, without attributes, with a foreign group, read-only.
+            if matches!(errno, Errno::INVAL | Errno::ACCESS | Errno::NOTSUP | Errno::ROFS) {
+                failure.kind = FailureKind::NoOverlayUpper;
+                failure.action = path.to_string();
+            }
+            failure
+        })
     }
-}
-
-/// Makes a directory with the metadata of another one, or of a plain one of root.
-fn make_directory(path: &Path, like: &Seen) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).create(path)?;
-    exact(path, like)
-}
-
-fn exact(path: &Path, like: &Seen) -> io::Result<()> {
-    inherit(open(path, directory_flags(), Mode::empty())?.as_fd(), like)
 }
 
 /// Exchanges the root for the overlay, which is in `root`, and lets the old one go.

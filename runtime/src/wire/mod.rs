@@ -10,6 +10,7 @@
 mod codec;
 mod entries;
 mod frame;
+mod mounts;
 mod order;
 mod reply;
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use super::codec::{Body, Cursor, garbled};
+use super::mounts;
+use crate::mount::{Mount, Secret};
 
 /// Where init carries an order out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,9 @@ pub(crate) struct RunOrder {
     pub(crate) scratch: PathBuf,
     pub(crate) argv: Vec<OsString>,
     pub(crate) env: Vec<(OsString, OsString)>,
+    /// More of the environment, which nothing may show.
+    pub(crate) secret_env: Vec<(OsString, Secret)>,
+    pub(crate) mounts: Vec<Mount>,
     pub(crate) cwd: PathBuf,
     pub(crate) user: String,
     pub(crate) hostname: String,
@@ -151,6 +156,8 @@ impl RunOrder {
             put_os(body, name);
             put_os(body, value);
         }
+        mounts::put_secrets(body, &self.secret_env);
+        mounts::put_mounts(body, &self.mounts);
         body.path(&self.cwd).bytes(self.user.as_bytes()).bytes(self.hostname.as_bytes());
         body.byte(self.own_network.into()).byte(self.fresh_proc.into());
     }
@@ -161,6 +168,8 @@ impl RunOrder {
             scratch: cursor.path()?,
             argv: cursor.list(Cursor::os)?,
             env: cursor.list(|cursor| Ok((cursor.os()?, cursor.os()?)))?,
+            secret_env: cursor.list(mounts::secret)?,
+            mounts: cursor.list(mounts::mount)?,
             cwd: cursor.path()?,
             user: cursor.text()?,
             hostname: cursor.text()?,
@@ -170,11 +179,11 @@ impl RunOrder {
     }
 }
 
-fn put_os(body: &mut Body, value: &OsStr) {
+pub(super) fn put_os(body: &mut Body, value: &OsStr) {
     body.bytes(value.as_bytes());
 }
 
-fn put_paths(body: &mut Body, paths: &[PathBuf]) {
+pub(super) fn put_paths(body: &mut Body, paths: &[PathBuf]) {
     body.count(paths.len());
     for path in paths {
         body.path(path);

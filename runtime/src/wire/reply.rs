@@ -43,6 +43,8 @@ pub(crate) enum FailureKind {
     NoOverlayUpper,
     /// The user is not in the image; the action is the user, the detail what is missing.
     UnknownUser,
+    /// A mount of the step is impossible; the action is its target, the detail why.
+    Mount,
 }
 
 /// Names what failed.
@@ -78,6 +80,7 @@ impl Failure {
             FailureKind::Call => 0,
             FailureKind::NoOverlayUpper => 1,
             FailureKind::UnknownUser => 2,
+            FailureKind::Mount => 3,
         });
         body.bytes(self.action.as_bytes()).signed(self.errno.into());
         body.bytes(self.detail.as_bytes());
@@ -88,6 +91,7 @@ impl Failure {
             0 => FailureKind::Call,
             1 => FailureKind::NoOverlayUpper,
             2 => FailureKind::UnknownUser,
+            3 => FailureKind::Mount,
             _ => return Err(garbled("unknown kind of failure")),
         };
         let action = cursor.text()?;

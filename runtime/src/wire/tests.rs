@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::entries::{decode, encode};
 use super::*;
 use crate::entry::{Entry, EntrySink as _, Kind};
+use crate::mount::{Mount, MountKind, Owner, Secret, Tree};
 use crate::step::{ChangeStats, StepExit, UnpackStats};
 
 fn component() -> impl Strategy<Value = Vec<u8>> {
@@ -44,6 +45,35 @@ fn entry() -> impl Strategy<Value = Entry> {
         mtime,
         xattrs,
     })
+}
+
+fn tree() -> impl Strategy<Value = Tree> {
+    (vec(os_path(), 0..3), os_path()).prop_map(|(layers, subpath)| Tree { layers, subpath })
+}
+
+fn os_path() -> impl Strategy<Value = PathBuf> {
+    use std::os::unix::ffi::OsStringExt as _;
+    path().prop_map(|path| PathBuf::from(std::ffi::OsString::from_vec(path)))
+}
+
+fn owner() -> impl Strategy<Value = Owner> {
+    any::<(u32, u32, u32)>().prop_map(|(uid, gid, mode)| Owner { uid, gid, mode })
+}
+
+fn mount() -> impl Strategy<Value = Mount> {
+    let kind = prop_oneof![
+        (tree(), any::<bool>()).prop_map(|(tree, readwrite)| MountKind::Bind { tree, readwrite }),
+        (os_path(), owner(), option::of(tree()), any::<bool>()).prop_map(
+            |(dir, owner, initial, readonly)| MountKind::Cache { dir, owner, initial, readonly }
+        ),
+        option::of(any::<u64>()).prop_map(|size| MountKind::Tmpfs { size }),
+        (vec(any::<u8>(), 0..50), owner()).prop_map(|(content, owner)| MountKind::Secret {
+            content: Secret::new(content),
+            owner
+        }),
+        (os_path(), owner()).prop_map(|(socket, owner)| MountKind::SshAgent { socket, owner }),
+    ];
+    (os_path(), kind).prop_map(|(target, kind)| Mount { target, kind })
 }
 
 fn size(entry: &Entry) -> u64 {
@@ -100,6 +130,8 @@ proptest! {
         lowers in vec(path(), 0..4),
         argv in vec(vec(any::<u8>(), 0..20), 0..4),
         env in vec((vec(any::<u8>(), 0..9), vec(any::<u8>(), 0..9)), 0..4),
+        secrets in vec((vec(any::<u8>(), 0..9), vec(any::<u8>(), 0..9)), 0..3),
+        mounts in vec(mount(), 0..4),
         user in ".*",
         flags in any::<(bool, bool)>(),
     ) {
@@ -111,6 +143,8 @@ proptest! {
             scratch: "/work/scratch/1".into(),
             argv: argv.into_iter().map(os).collect(),
             env: env.into_iter().map(|(name, value)| (os(name), os(value))).collect(),
+            secret_env: secrets.into_iter().map(|(name, value)| (os(name), Secret::new(value))).collect(),
+            mounts,
             cwd: "/".into(),
             user,
             hostname: "builder".into(),
@@ -153,7 +187,8 @@ fn orders_and_replies_come_back() {
         }),
         Reply::Probed { tried: vec![(0, 0), (3, 38)], landlock_abi: 7 },
         Reply::Failed(failure.clone()),
-        Reply::Failed(Failure { kind: FailureKind::UnknownUser, ..failure }),
+        Reply::Failed(Failure { kind: FailureKind::UnknownUser, ..failure.clone() }),
+        Reply::Failed(Failure { kind: FailureKind::Mount, ..failure }),
     ] {
         assert_eq!(Reply::decode(&reply.encode()).unwrap(), reply);
     }
@@ -216,4 +251,14 @@ fn content_must_have_the_length_that_its_entry_says() {
     }
     let short = EntryWriter::new(io::sink()).entry(&entry, &mut b"abc".as_slice()).unwrap_err();
     assert_eq!(short.to_string(), "the content of f ends 1 bytes early");
+}
+
+#[test]
+fn what_is_secret_is_not_shown() {
+    let owner = Owner { uid: 0, gid: 0, mode: 0o400 };
+    let kind = MountKind::Secret { content: Secret::new("hunter2"), owner };
+    let shown = format!("{:?}", Mount { target: "/run/secrets/a".into(), kind });
+    assert!(shown.contains("/run/secrets/a") && !shown.contains("hunter2"), "{shown}");
+    let bytes = format!("{:?}", b"hunter2");
+    assert!(!shown.contains(&bytes), "{shown}");
 }

@@ -66,6 +66,7 @@ impl Machine {
             work: self.work.clone(),
             voice,
             interrupt: interrupt.clone(),
+            lent: Lent::default(),
         };
         let options = EngineOptions {
             compression: Compression::default(),
@@ -74,6 +75,7 @@ impl Machine {
             project: "project".to_owned(),
             host: Platform::host(),
             spool_limit: None,
+            run_timeout: None,
         };
         Site {
             engine: Engine::new(plan, around, options, &place),

@@ -28,9 +28,9 @@ fn check(cases: &[(&str, &str, &str)]) {
 fn all_errors_are_shown_with_a_caret() {
     let text = "\
 FROM debian
-RUN --mount=type=cache,target=/x \\
+RUN --mount=type=cache,taget=/x \\
   # why
-  --network=none  make
+  --network=nome  make
 COPYY a b
 RUN cat <<EOF && x
 FROM inside the heredoc
@@ -41,19 +41,21 @@ COPY <<-'END' /x
     assert_eq!(
         parse("docker/Dockerfile", text).unwrap_err().to_string(),
         "\
-error: the flag --mount is not supported yet
- --> docker/Dockerfile:2:5
+error: unknown option of --mount: taget
+ --> docker/Dockerfile:2:24
   |
-2 | RUN --mount=type=cache,target=/x \\
-  |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+2 | RUN --mount=type=cache,taget=/x \\
+  |                        ^^^^^^^^
   |
-  = help: without mounts, COPY the files in and remove them in the same RUN
+  = help: did you mean target?
 
-error: the flag --network is not supported yet
+error: unknown network of RUN: nome
  --> docker/Dockerfile:4:3
   |
-4 |   --network=none  make
+4 |   --network=nome  make
   |   ^^^^^^^^^^^^^^
+  |
+  = help: did you mean none?
 
 error: unknown instruction: COPYY
  --> docker/Dockerfile:5:1
@@ -189,7 +191,7 @@ fn missing_arguments_are_refused() {
 #[test]
 fn what_this_release_cannot_do_is_refused() {
     for (keyword, flags) in [
-        ("RUN", "--mount=type=cache,target=/x --network=none --security=insecure --device"),
+        ("RUN", "--device"),
         ("COPY", "--link --parents=false --exclude=*.md"),
         ("ADD", "--checksum=sha256:0 --keep-git-dir=true --unpack --link --exclude=a"),
     ] {

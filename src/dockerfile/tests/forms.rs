@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::{Assignment, Command, HealthTest, Healthcheck, InstructionKind, Spanned};
+use super::super::{
+    Assignment, Command, HealthTest, Healthcheck, InstructionKind, RunOptions, Spanned,
+};
 use super::{instruction, read, values};
 
 fn exec(words: &[&str]) -> Command {
@@ -70,7 +72,7 @@ fn commands_are_json_or_else_for_the_shell() {
         ("a --flag", shell("a --flag")),
         ("-- --flag", shell("--flag")),
     ] {
-        let run = InstructionKind::Run { command: command.clone() };
+        let run = InstructionKind::Run { command: command.clone(), options: RunOptions::default() };
         assert_eq!(instruction(&format!("RUN {text}")), run, "{text}");
         let cmd = InstructionKind::Cmd(command.clone());
         assert_eq!(instruction(&format!("cmd {text}")), cmd, "{text}");
@@ -238,7 +240,7 @@ fn a_heredoc_alone_is_the_script() {
         ("RUN <<EOF\nEOF", ""),
         ("RUN << EOF\nmake\nEOF", "make\n"),
     ] {
-        let InstructionKind::Run { command } = instruction(text) else { panic!("{text}") };
+        let InstructionKind::Run { command, .. } = instruction(text) else { panic!("{text}") };
         assert_eq!(command, shell(expected), "{text}");
     }
 }
@@ -250,7 +252,7 @@ fn other_heredocs_are_left_to_the_shell() {
         ("RUN cat 3<<-'E F' <<b\n\tx\n\tE F\ny\nb", "cat 3<<-'E F' <<b\n\tx\nE F\ny\nb"),
         ("RUN a \\\n <<\"EOF\" \\\n b\nx\nEOF", "a  <<\"EOF\"  b\nx\nEOF"),
     ] {
-        let InstructionKind::Run { command } = instruction(text) else { panic!("{text}") };
+        let InstructionKind::Run { command, .. } = instruction(text) else { panic!("{text}") };
         assert_eq!(command, shell(expected), "{text}");
     }
     let text = "ONBUILD RUN cat <<EOF\nx\nEOF";

@@ -1,6 +1,6 @@
 //! Lines, comments, continuations, directives, positions.
 
-use super::super::{Command, InstructionKind, parse_trigger};
+use super::super::{Command, InstructionKind, RunOptions, parse_trigger};
 use super::{place, read};
 
 /// The one-line texts of the first stage's instructions.
@@ -57,7 +57,10 @@ fn a_backtick_may_be_the_escape_character() {
     let [run, env, user] = file.stages[0].instructions.as_slice() else { panic!() };
     assert_eq!(
         run.kind,
-        InstructionKind::Run { command: Command::Shell("dir C:\\   /s".to_owned()) }
+        InstructionKind::Run {
+            command: Command::Shell("dir C:\\   /s".to_owned()),
+            options: RunOptions::default(),
+        }
     );
     let InstructionKind::Env(pairs) = &env.kind else { panic!() };
     assert_eq!((pairs[0].value.value.as_str(), pairs[1].value.value.as_str()), ("b` c", "\\"));

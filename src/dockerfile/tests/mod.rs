@@ -4,6 +4,7 @@ mod errors;
 mod expansion;
 mod forms;
 mod lines;
+mod mounts;
 mod properties;
 
 use super::{Dockerfile, InstructionKind, Span, Spanned, parse};

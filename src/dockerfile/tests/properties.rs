@@ -13,7 +13,8 @@ fn dockerfile() -> impl Strategy<Value = String> {
             "ONBUILD ", "EXPOSE ", "VOLUME ", "SHELL ", "USER ", "WORKDIR ", "--from=", "--chmod=",
             "--interval=", "--", "<<EOF", "<<-", "EOF", "# escape=`", "AS ", "[\"", "\"]", "\",\"",
             "=", "\\\n", "`\n", "\r\n", "\n", "#", "'", "\"", "\\", "$", "${", "}", ":-", "é", "日",
-            "\u{feff}", "\u{a0}", "\t", " ", "a", "0",
+            "\u{feff}", "\u{a0}", "\t", " ", "a", "0", "--mount=", "type=", "secret", ",",
+            "target=", "id=", "rw", "size=", "mode=", "--network=", "none",
         ]).prop_map(str::to_owned),
         1 => any::<String>(),
     ];

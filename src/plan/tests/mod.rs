@@ -3,6 +3,7 @@
 mod config;
 mod digests;
 mod errors;
+mod mounts;
 mod stages;
 mod variables;
 
