@@ -5,6 +5,7 @@
 
 mod build;
 mod compression;
+mod doctor;
 mod environment;
 mod executor;
 mod origin;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 
 use longshore_runtime::Choice;
 
+pub use doctor::DoctorSettings;
 pub use environment::Environment;
 pub use origin::{ArchivePlace, Origin, RemoteOrigin};
 

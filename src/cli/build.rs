@@ -59,7 +59,7 @@ pub struct BuildArgs {
     /// Time of files of a git context: commit, content (one for each layer) or seconds since 1970
     #[arg(long, value_name = "TIME", default_value = "commit")]
     pub timestamp: String,
-    /// How RUN steps are executed: auto, overlay, none
+    /// How RUN steps are executed: auto, overlay, chroot, none
     #[arg(long, value_name = "RUNG", default_value = "auto")]
     pub runtime: String,
     /// Locks between builders: `:local` or `none`

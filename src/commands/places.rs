@@ -56,17 +56,19 @@ pub(super) fn locks(settings: &BuildSettings) -> (Synchronization, Address) {
 /// Opens the first work directory that can be used.
 pub(super) async fn work_dir(settings: &BuildSettings) -> Outcome<WorkDir> {
     let candidates = settings.work_dirs.clone();
-    let opened = blocking(move || {
-        let mut failure: Option<WorkDirError> = None;
-        for candidate in candidates {
-            match WorkDir::open(&candidate) {
-                Ok(work) => return Ok(work),
-                Err(error) => failure = Some(failure.unwrap_or(error)),
-            }
+    blocking(move || open_work_dir(&candidates)).await
+}
+
+/// The same; blocking.
+pub(super) fn open_work_dir(candidates: &[PathBuf]) -> Outcome<WorkDir> {
+    let mut failure: Option<WorkDirError> = None;
+    for candidate in candidates {
+        match WorkDir::open(candidate) {
+            Ok(work) => return Ok(work),
+            Err(error) => failure = Some(failure.unwrap_or(error)),
         }
-        Err(failure)
-    });
-    opened.await.map_err(|failure| match failure {
+    }
+    Err(match failure {
         Some(error) => error.into(),
         None => Failure::usage("no work directory is named; give one with --work-dir"),
     })
