@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
+use super::pod::SHARED_MEMORY;
 use crate::support::busybox;
 use crate::support::command::Run;
 use crate::support::sandbox::{set_mode, write};
@@ -21,6 +22,10 @@ pub(crate) fn make(directory: &Path, environment: &Environment) {
     for (link, target) in [("lib", "usr/lib"), ("lib64", "usr/lib64")] {
         fs_err::os::unix::fs::symlink(target, directory.join(link)).expect("symlink");
     }
+    // A file system in memory takes the mode of what it is mounted on.
+    let shared = directory.join(SHARED_MEMORY.trim_start_matches('/'));
+    fs_err::create_dir(&shared).expect("mkdir");
+    set_mode(&shared, 0o1777);
     write(&directory.join(MARKER.trim_start_matches('/')), "");
     if environment.subordinate_ids {
         subordinate_ids(directory);
