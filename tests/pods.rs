@@ -2,9 +2,9 @@
 //! and whether real jobs come out the same everywhere.
 
 mod doctor;
+mod isolation;
 
-use crate::support::pods::{Environment, Pod, can_run, skipped};
-use crate::support::{Sandbox, pods};
+use crate::support::pods::{self, Environment, can_run, skipped};
 
 /// Runs `check` in a pod of every kind, two at a time.
 fn in_every_pod(check: impl Fn(&Environment) + Sync) {

@@ -65,8 +65,8 @@ pub struct Capabilities {
 /// What the work directory lies on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Volume {
-    /// An overlay, as the container's own root file system is.
-    pub overlay: bool,
+    /// Nothing that takes an overlay: the container's own root file system, as a rule.
+    pub unfit: bool,
     /// What is made in it gets its group (`fsGroup`).
     pub setgid: bool,
 }

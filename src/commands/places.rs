@@ -53,7 +53,8 @@ pub(super) fn locks(settings: &BuildSettings) -> (Synchronization, Address) {
     }
 }
 
-/// Opens the first work directory that can be used.
+/// Opens the first work directory that can be used, those before others whose volume may hold
+/// what RUN changes on the best rung: the container's own file system mostly cannot.
 pub(super) async fn work_dir(settings: &BuildSettings) -> Outcome<WorkDir> {
     let candidates = settings.work_dirs.clone();
     blocking(move || open_work_dir(&candidates)).await
@@ -62,7 +63,9 @@ pub(super) async fn work_dir(settings: &BuildSettings) -> Outcome<WorkDir> {
 /// The same; blocking.
 pub(super) fn open_work_dir(candidates: &[PathBuf]) -> Outcome<WorkDir> {
     let mut failure: Option<WorkDirError> = None;
-    for candidate in candidates {
+    let (fit, others): (Vec<_>, Vec<_>) =
+        candidates.iter().partition(|candidate| longshore_runtime::may_hold_upper(candidate));
+    for candidate in fit.into_iter().chain(others) {
         match WorkDir::open(candidate) {
             Ok(work) => return Ok(work),
             Err(error) => failure = Some(failure.unwrap_or(error)),

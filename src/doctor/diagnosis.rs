@@ -8,7 +8,7 @@
 //! | `schema` | 1 |
 //! | `longshore` | the program's version |
 //! | `pod` | `uid`; `ids`, how many; `capabilities` and `bounding` sets; `no_new_privileges`; `filtered` |
-//! | `work_dir` | `path`; `overlay`: it lies on one, `setgid`: it has an fsGroup |
+//! | `work_dir` | `path`; `unfit`: no overlay can lie on it, `setgid`: it has an fsGroup |
 //! | `mechanisms` | each with `ok`, an errno, or `not tried` because of another one |
 //! | `id_map` | ids of a user namespace: `full`, `helper` (newuidmap), `one`, `no` |
 //! | `landlock_abi` | the version of Landlock, or null |
@@ -87,8 +87,8 @@ pub struct PodReport {
 pub struct WorkReport {
     /// The directory.
     pub path: PathBuf,
-    /// It lies on an overlay.
-    pub overlay: bool,
+    /// No overlay can lie on it.
+    pub unfit: bool,
     /// It has an fsGroup.
     pub setgid: bool,
 }
@@ -176,7 +176,7 @@ impl Diagnosis {
             pod: pod(caps),
             work_dir: WorkReport {
                 path: work_dir.to_owned(),
-                overlay: caps.volume.overlay,
+                unfit: caps.volume.unfit,
                 setgid: caps.volume.setgid,
             },
             mechanisms: mechanisms(caps),

@@ -48,8 +48,8 @@ fn pod(diagnosis: &Diagnosis) -> Vec<String> {
         ("work directory", diagnosis.work_dir.path.display().to_string()),
         ("ids of a user namespace", diagnosis.id_map.to_owned()),
     ];
-    if diagnosis.work_dir.overlay {
-        rows.push(("", "on the container's own root file system".to_owned()));
+    if diagnosis.work_dir.unfit {
+        rows.push(("", "no overlay can lie on it".to_owned()));
     }
     if diagnosis.work_dir.setgid {
         rows.push(("", "with an fsGroup".to_owned()));

@@ -13,7 +13,7 @@ use crate::support::pods::{CONTEXT, Denial, Environment, LONGSHORE, Pod};
 use crate::support::{Sandbox, variables};
 
 /// What `doctor --json` says in the pod.
-fn ask(pod: &Pod<'_>, arguments: &[&str]) -> Value {
+pub(super) fn ask(pod: &Pod<'_>, arguments: &[&str]) -> Value {
     let command = [&[LONGSHORE, "doctor", "--json"], arguments].concat();
     let outcome = pod.run(&command);
     let answer = serde_json::from_str(&outcome.stdout);
@@ -168,7 +168,7 @@ fn an_overlay_as_work_directory_is_told_from_a_volume() {
         let sandbox = Sandbox::new();
         let pod = Pod::new(&sandbox, Environment::named(name));
         let answer = ask(&pod, &["--work-dir", "/tmp/work"]);
-        assert_eq!(answer["work_dir"]["overlay"], true);
+        assert_eq!(answer["work_dir"]["unfit"], true);
         assert_eq!(answer["climb"][0]["changes"], json!(["empty-dir"]), "{answer:#}");
         assert_eq!(answer["rung"], if *name == "E1" { "chroot" } else { "none" });
         let memory = ask(&pod, &["--work-dir", "/shm/work"]);

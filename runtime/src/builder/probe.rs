@@ -5,12 +5,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 use nix::unistd::Uid;
 
 use super::id_map;
 use super::process::InitProcess;
 use super::sandbox::OWN_EXECUTABLE;
+use super::volume::may_hold_upper;
 use crate::Error;
 use crate::capabilities::{Capabilities, Map, Mechanism, Privileges, Volume};
 use crate::wire::{Order, Reply};
@@ -102,9 +102,8 @@ fn of_status(status: &str) -> Capabilities {
 }
 
 fn volume(work_root: &Path) -> Volume {
-    let kind = statfs(work_root).map(|stat| stat.filesystem_type());
     let mode = std::fs::metadata(work_root).map_or(0, |metadata| metadata.mode());
-    Volume { overlay: kind == Ok(OVERLAYFS_SUPER_MAGIC), setgid: mode & 0o2000 != 0 }
+    Volume { unfit: !may_hold_upper(work_root), setgid: mode & 0o2000 != 0 }
 }
 
 #[cfg(test)]

@@ -140,9 +140,9 @@ fn mounts_after(
         caps.mount = true;
     }
     if has(Change::EmptyDir) {
-        caps.volume.overlay = false;
+        caps.volume.unfit = false;
     }
-    let on_volume = !caps.volume.overlay && (has(Change::EmptyDir) || !before.mount);
+    let on_volume = !caps.volume.unfit && (has(Change::EmptyDir) || !before.mount);
     caps.overlay_upper |= caps.mount && on_volume;
     if caps.user_namespace {
         if caps.uid == 0 && caps.effective.contains(Privileges::MAP_IDS) {

@@ -64,7 +64,7 @@ fn overlay(caps: &Capabilities, many: bool) -> Vec<Option<Lack>> {
         (!caps.user_namespace).then_some(Lack::UserNamespace),
         lacks_ids.then_some(Lack::Ids),
         (caps.user_namespace && !caps.mount).then_some(Lack::Mount),
-        (caps.mount && !caps.overlay_upper || caps.volume.overlay).then_some(Lack::OverlayUpper),
+        (caps.mount && !caps.overlay_upper || caps.volume.unfit).then_some(Lack::OverlayUpper),
     ]
 }
 
