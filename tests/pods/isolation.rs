@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::doctor::ask;
 use super::in_each;
 use crate::support::command::Run;
-use crate::support::pods::{CONTEXT, DOCKER_CONFIG, Environment, LONGSHORE, Pod, TOKEN_PATH};
+use crate::support::pods::{DOCKER_CONFIG, Environment, LONGSHORE, Pod, TOKEN_PATH};
 use crate::support::{Access, Registry, Sandbox, base};
 
 const SOURCE: &str = "tests/fixtures/isolation/attempts.c";
@@ -89,6 +89,7 @@ fn steps_reach_nothing_of_the_builder() {
         command.extend(paths.iter().map(String::as_str));
         let outcome = pod.run(&command).success();
         let answers = answers(&format!("{}{}", outcome.stdout, outcome.stderr));
+        eprintln!("{name} {runtime}: {answers:#?}");
         let of = |label: &str| -> BTreeMap<&str, &str> {
             let of_label = answers.iter().filter(|((who, _), _)| who == label);
             of_label.map(|((_, attempt), answer)| (attempt.as_str(), answer.as_str())).collect()

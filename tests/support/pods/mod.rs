@@ -16,6 +16,4 @@ mod specification;
 
 pub(crate) use denial::Denial;
 pub(crate) use environment::{ALL, Environment};
-pub(crate) use pod::{
-    CONTEXT, DOCKER_CONFIG, LONGSHORE, Pod, TOKEN, TOKEN_PATH, VOLUME, can_run, skipped,
-};
+pub(crate) use pod::{CONTEXT, DOCKER_CONFIG, LONGSHORE, Pod, TOKEN_PATH, can_run, skipped};

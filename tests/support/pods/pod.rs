@@ -19,7 +19,7 @@ use crate::support::{Sandbox, is_root, variables};
 /// The program under test, in the pod.
 pub(crate) const LONGSHORE: &str = "/usr/local/bin/longshore";
 /// A volume on a disk.
-pub(crate) const VOLUME: &str = "/emptydir";
+pub(super) const VOLUME: &str = "/emptydir";
 /// A volume in memory.
 pub(crate) const SHARED_MEMORY: &str = "/shm";
 /// Where [`Pod::context`] puts the context.
@@ -27,7 +27,7 @@ pub(crate) const CONTEXT: &str = "/context";
 /// Where the service account's token is.
 pub(crate) const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 /// The service account's token.
-pub(crate) const TOKEN: &str = "sekret-of-the-service-account";
+const TOKEN: &str = "sekret-of-the-service-account";
 /// Where the credentials of registries are.
 pub(crate) const DOCKER_CONFIG: &str = "/credentials/config.json";
 
@@ -115,11 +115,6 @@ impl<'a> Pod<'a> {
     pub(crate) fn on_the_nodes_network(mut self) -> Self {
         self.container.node_network = true;
         self
-    }
-
-    /// The volume, as the node sees it.
-    pub(crate) fn volume(&self) -> &Path {
-        &self.container.volume
     }
 
     /// Runs a command in the pod to its end.
