@@ -2,7 +2,9 @@
 //! and whether real jobs come out the same everywhere.
 
 mod doctor;
+mod examples;
 mod isolation;
+mod jobs;
 
 use crate::support::pods::{self, Environment, can_run, skipped};
 

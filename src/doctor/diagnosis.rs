@@ -24,8 +24,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use longshore_runtime::{
-    Capabilities, Change, Choice, Lack, Map, Mechanism, Need, Needs, Privileges, Rung, choose,
-    remedies,
+    Capabilities, Change, Choice, Lack, Map, Mechanism, Needs, Privileges, Rung, choose, remedies,
 };
 use serde::Serialize;
 
@@ -254,14 +253,7 @@ fn rung_report(caps: &Capabilities, rung: Rung) -> Option<RungReport> {
 }
 
 fn climb(caps: &Capabilities, needs: &Needs, choice: Choice) -> Vec<Climb> {
-    // What no change of the pod gives is said at the step that asks for it.
-    let found = remedies(caps, needs, choice);
-    let found = if found.is_empty() && needs.iter().any(|need| matches!(need, Need::Id(_))) {
-        remedies(caps, &Needs::none(), choice)
-    } else {
-        found
-    };
-    found
+    remedies(caps, needs, choice)
         .into_iter()
         .map(|remedy| Climb {
             rung: remedy.rung,

@@ -7,6 +7,9 @@ use serde::Serialize;
 
 use crate::capabilities::{Capabilities, Map, Mechanism, Privileges};
 
+/// How many ids the node has.
+const ALL_IDS: u32 = u32::MAX;
+
 /// A change of a pod's specification, cheapest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -25,10 +28,12 @@ pub enum Change {
     SubordinateIds,
     /// User namespaces, allowed on the node.
     NodeNamespaces,
+    /// All ids of the node, or more of them.
+    MoreIds,
 }
 
 impl Change {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::EmptyDir,
         Self::DefaultCapabilities,
         Self::RunAsRoot,
@@ -36,6 +41,7 @@ impl Change {
         Self::SeccompUnconfined,
         Self::SubordinateIds,
         Self::NodeNamespaces,
+        Self::MoreIds,
     ];
 
     /// How much it takes to get it allowed; powers of two, so that no number of cheap changes
@@ -66,6 +72,10 @@ impl Change {
                  kernel.unprivileged_userns_clone and \
                  kernel.apparmor_restrict_unprivileged_userns)"
             }
+            Self::MoreIds => {
+                "give the container more ids: hostUsers: true in a pod; elsewhere lines in \
+                 /etc/subuid and /etc/subgid for the user who starts it"
+            }
         }
     }
 }
@@ -91,6 +101,11 @@ pub(super) fn after(before: &Capabilities, changes: &[Change]) -> Capabilities {
         caps.filtered = false;
         caps.seccomp_notify = true;
         caps.add_fd = true;
+    }
+    if has(Change::MoreIds) && caps.ids < ALL_IDS {
+        caps.ids = ALL_IDS;
+        caps.chown |= caps.effective.contains(Privileges::CHOWN);
+        caps.set_ids |= caps.effective.contains(Privileges::SET_IDS);
     }
     let namespaces = (has(Change::SeccompUnconfined) && before.filtered)
         || (has(Change::NodeNamespaces) && !before.filtered);

@@ -68,7 +68,11 @@ impl Remedy {
         if has(Change::AppArmorUnconfined) {
             context.push("appArmorProfile: {type: Unconfined}");
         }
-        let mut lines = vec!["spec:".to_owned(), "  containers:".to_owned()];
+        let mut lines = vec!["spec:".to_owned()];
+        if has(Change::MoreIds) {
+            lines.push("  hostUsers: true".to_owned());
+        }
+        lines.push("  containers:".to_owned());
         lines.push("  - name: build".to_owned());
         if !context.is_empty() {
             lines.push("    securityContext:".to_owned());

@@ -257,8 +257,13 @@ fn what_a_step_needs_takes_it_up_or_out() {
         ("E2", Need::SecretFile, Some(Rung::Chroot), vec!["overlay-full by SeccompUnconfined"]),
         ("E2", Need::SshAgent, Some(Rung::Chroot), vec!["overlay-full by SeccompUnconfined"]),
         ("E2", Need::Id(70000), Some(Rung::Chroot), vec!["overlay-full by SeccompUnconfined"]),
-        ("E5", Need::Id(70000), None, vec![]),
-        ("E5un", Need::Id(70000), None, vec![]),
+        (
+            "E5",
+            Need::Id(70000),
+            None,
+            vec!["chroot by MoreIds", "overlay-full by SeccompUnconfined+MoreIds"],
+        ),
+        ("E5un", Need::Id(70000), None, vec!["overlay-full by MoreIds"]),
         ("E5un", Need::Id(65535), Some(Rung::OverlayFull), vec![]),
         ("E3b", Need::Id(65536), Some(Rung::OverlayFull), vec![]),
     ] {
@@ -343,9 +348,24 @@ fn a_refusal_says_what_is_missing_and_what_to_change() {
     assert!(first.starts_with("for chroot: ") && first.contains("runAsUser: 0"), "{first}");
     assert!(second.contains("seccompProfile.type: Unconfined"), "{second}");
     let impossible = Needs::from_iter([Need::Id(70000)]);
-    let refusal = choose(&pod("E5"), &impossible, Choice::Auto).unwrap_err();
-    assert!(refusal.to_string().contains("it cannot give the id 70000"), "{refusal}");
+    let refusal = choose(&pod("E3b"), &impossible, Choice::Chroot).unwrap_err();
+    assert!(refusal.to_string().contains("chroot is refused"), "{refusal}");
+    let many = Needs::from_iter([Need::Id(u32::MAX)]);
+    let refusal = choose(&pod("E1"), &many, Choice::Auto).unwrap_err();
+    assert!(refusal.to_string().contains("it cannot give the id 4294967295"), "{refusal}");
     assert!(refusal.hint().contains("no change"), "{}", refusal.hint());
+}
+
+#[test]
+fn a_container_of_one_id_wants_more() {
+    let mut caps = pod("E6");
+    caps.ids = 1;
+    caps.map = Map::Full { len: 1 };
+    caps.note(Mechanism::Chown, libc::EINVAL);
+    caps.note(Mechanism::SetIds, libc::EINVAL);
+    let refusal = choose(&caps, &Needs::none(), Choice::Auto).unwrap_err();
+    assert!(refusal.to_string().contains("only one user id can be mapped"), "{refusal}");
+    assert_eq!(helps(&caps, &Needs::none(), Choice::Auto), ["overlay-full by MoreIds"]);
 }
 
 #[test]

@@ -15,5 +15,5 @@ mod seccomp;
 mod specification;
 
 pub(crate) use denial::Denial;
-pub(crate) use environment::{ALL, Environment};
+pub(crate) use environment::{ALL, Environment, Filter};
 pub(crate) use pod::{CONTEXT, DOCKER_CONFIG, LONGSHORE, Pod, TOKEN_PATH, can_run, skipped};
