@@ -22,6 +22,7 @@
 //! | [`plan`] | instructions to stages and digests; `resolve` asks registries for bases | HTTP in `resolve` |
 //! | [`build`] | obtains stages on demand: looks up, builds, publishes | all below |
 //! | [`layer`] | canonical tar, compression, spooled blobs, layer indexes | files |
+//! | [`doctor`] | what a pod can do, in words and as JSON | – |
 //! | [`image`] | configs and manifests as bytes | – |
 //! | [`storage`] | stages and images in a registry repository or an OCI layout | HTTP, files |
 //! | [`registry`] | the client of the distribution API | HTTP |
@@ -64,6 +65,7 @@ pub mod cli;
 pub mod commands;
 pub mod context;
 pub mod dockerfile;
+pub mod doctor;
 pub mod failure;
 pub mod hashing;
 pub mod ignore_rules;

@@ -5,6 +5,7 @@
 
 mod build;
 mod compression;
+mod doctor;
 mod environment;
 mod executor;
 mod origin;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 
 use longshore_runtime::{Choice, Secret};
 
+pub use doctor::DoctorSettings;
 pub use environment::Environment;
 pub use origin::{ArchivePlace, Origin, RemoteOrigin};
 pub use steps::{SecretSource, StepSettings};

@@ -99,8 +99,8 @@ fn a_pod_that_cannot_run_steps_is_told_what_to_change() {
     let outcome = bench.build(longshore_with_one_id(&bench.sandbox)).outcome().exits(50);
     let expected = "\
 longshore 0.1.0: stages in the OCI layout [SANDBOX]/state/layouts/default, synchronization :local
-error: RUN cannot be executed in this pod: only one user id can be mapped (the overlay-one runtime is not available yet)
-hint: leave the default capabilities in securityContext.capabilities (SETUID, SETGID and SETFCAP are needed; do not drop ALL)
+error: RUN cannot be executed in this pod: overlay-full: only one user id can be mapped; chroot: files and processes cannot get other ids
+hint: for overlay-full: give the container more ids: hostUsers: true in a pod; elsewhere lines in /etc/subuid and /etc/subgid for the user who starts it
 ";
     assert_eq!(Normal::new(&bench.sandbox).apply(&outcome.stderr), expected);
     let build = ["--runtime", "none"];

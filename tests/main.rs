@@ -23,6 +23,7 @@ mod indexes;
 mod large_layers;
 mod log;
 mod noop;
+mod pods;
 mod project;
 mod real_job;
 mod registries;

@@ -58,6 +58,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "ignore_rules",
         ],
     ),
+    ("doctor", &["dockerfile"]),
     ("cleanup", &["hashing", "storage", "context"]),
 ];
 
@@ -77,7 +78,15 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("libc::", &["runtime/src"]),
     (
         "longshore_runtime::",
-        &["runtime", "src/build", "src/layer", "src/commands", "src/settings.rs", "src/main.rs"],
+        &[
+            "runtime",
+            "src/build",
+            "src/doctor",
+            "src/layer",
+            "src/commands",
+            "src/settings",
+            "src/main.rs",
+        ],
     ),
     ("std::env::args", &["src/main.rs", "runtime/src/init"]),
     ("std::env::var", &["src/settings"]),

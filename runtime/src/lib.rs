@@ -37,9 +37,9 @@ mod wire;
 pub use builder::{
     Executor, Sandbox, Scratch, clean_leftovers, harden_builder, may_hold_upper, probe,
 };
-pub use capabilities::{Capabilities, Map, Mechanism};
+pub use capabilities::{Capabilities, Map, Mechanism, Privileges, Trial, Volume};
 pub use error::Error;
 pub use init::enter_if_init;
-pub use ladder::{Choice, Lack, Refusal, Rung, choose};
+pub use ladder::{Change, Choice, Lack, Need, Needs, Refusal, Remedy, Rung, choose, remedies};
 pub use mount::{Mount, MountKind, Owner, Secret, Tree};
-pub use step::{ChangeStats, Need, Network, StepExit, StepSpec, Stream, UnpackStats};
+pub use step::{ChangeStats, Network, StepExit, StepSpec, Stream, UnpackStats};

@@ -75,7 +75,7 @@ pub struct ExecutorArgs {
     /// Form of the log: text, color, json
     #[arg(long, value_name = "FORM", default_value = "color")]
     pub log_format: String,
-    /// How RUN steps are executed: auto, overlay, none
+    /// How RUN steps are executed: auto, overlay, chroot, none
     #[arg(long, value_name = "RUNG", default_value = "auto")]
     pub runtime: String,
     /// How new layers are compressed: gzip, or zstd if the base image is OCI's

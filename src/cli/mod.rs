@@ -2,6 +2,7 @@
 //! `settings`; nothing here reads the environment or a file.
 
 mod build;
+mod doctor;
 mod executor;
 mod log;
 mod parse;
@@ -9,6 +10,7 @@ mod program;
 mod steps;
 
 pub use build::{BuildArgs, RegistryArgs};
+pub use doctor::DoctorArgs;
 pub use executor::{AcceptedArgs, ExecutorArgs, ExecutorRegistryArgs, truth};
 pub use log::{LogArgs, LogFormat};
 pub use parse::{Refusal, is_executor, parse, wants_json};

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use super::{BuildArgs, ExecutorArgs};
+use super::{BuildArgs, DoctorArgs, ExecutorArgs};
 
 /// Builds container images from a git repository in any pod: no daemon, no privilege
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ pub enum Verb {
     /// Build one image with kaniko's command line
     #[command(args_override_self = true)]
     Executor(Box<ExecutorArgs>),
+    /// Say how RUN is executed here, and what would have to change
+    Doctor(DoctorArgs),
 }
 
 /// The program under its other name: `executor` behaves as `longshore executor`.

@@ -360,7 +360,8 @@ fn no_dockerfile(settings: &BuildSettings, place: &Place, shown: &str) -> Failur
     }
 }
 
-fn text(path: &Path) -> Outcome<String> {
+/// Reads a build file that is on this machine.
+pub(super) fn text(path: &Path) -> Outcome<String> {
     utf8(path, context::read_limited(path, FILE_LIMIT)?)
 }
 

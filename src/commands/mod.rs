@@ -2,6 +2,7 @@
 //! the modules below, and what is said goes through `output`.
 
 mod build;
+mod doctor;
 mod inputs;
 mod lending;
 mod outside;

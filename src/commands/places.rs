@@ -57,20 +57,21 @@ pub(super) fn locks(settings: &BuildSettings) -> (Synchronization, Address) {
 /// what RUN changes on the best rung: the container's own file system mostly cannot.
 pub(super) async fn work_dir(settings: &BuildSettings) -> Outcome<WorkDir> {
     let candidates = settings.work_dirs.clone();
-    let opened = blocking(move || {
-        let mut failure: Option<WorkDirError> = None;
-        let (fit, others): (Vec<_>, Vec<_>) = candidates
-            .into_iter()
-            .partition(|candidate| longshore_runtime::may_hold_upper(candidate));
-        for candidate in fit.into_iter().chain(others) {
-            match WorkDir::open(&candidate) {
-                Ok(work) => return Ok(work),
-                Err(error) => failure = Some(failure.unwrap_or(error)),
-            }
+    blocking(move || open_work_dir(&candidates)).await
+}
+
+/// The same; blocking.
+pub(super) fn open_work_dir(candidates: &[PathBuf]) -> Outcome<WorkDir> {
+    let mut failure: Option<WorkDirError> = None;
+    let (fit, others): (Vec<_>, Vec<_>) =
+        candidates.iter().partition(|candidate| longshore_runtime::may_hold_upper(candidate));
+    for candidate in fit.into_iter().chain(others) {
+        match WorkDir::open(candidate) {
+            Ok(work) => return Ok(work),
+            Err(error) => failure = Some(failure.unwrap_or(error)),
         }
-        Err(failure)
-    });
-    opened.await.map_err(|failure| match failure {
+    }
+    Err(match failure {
         Some(error) => error.into(),
         None => Failure::usage("no work directory is named; give one with --work-dir"),
     })

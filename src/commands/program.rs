@@ -7,7 +7,7 @@ use crate::blocking::Interrupt;
 use crate::cli::{self, Verb};
 use crate::failure::{Failure, Kind};
 use crate::output::{Event, Format, Level, Voice, log_libraries};
-use crate::settings::{BuildSettings, Door, Environment};
+use crate::settings::{BuildSettings, DoctorSettings, Door, Environment};
 
 /// How long a build that was told to end may take; a pod has 30 s by default.
 const GRACE: Duration = Duration::from_secs(5);
@@ -16,8 +16,12 @@ const GRACE: Duration = Duration::from_secs(5);
 ///
 /// A program called `executor` behaves as `longshore executor`.
 pub fn run(arguments: Vec<OsString>) -> u8 {
-    let settings = match settings(arguments) {
-        Ok(settings) => settings,
+    let settings = match task(arguments) {
+        Ok(Task::Build(settings)) => *settings,
+        Ok(Task::Doctor(settings)) => {
+            let outcome = super::doctor::doctor(&settings);
+            return outcome.unwrap_or_else(|failure| fail(settings.voice, Door::Build, &failure));
+        }
         Err(code) => return code,
     };
     if settings.voice.level == Level::Debug {
@@ -32,7 +36,13 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
     outcome.map_or_else(|failure| fail(voice, door, &failure), |()| 0)
 }
 
-fn settings(arguments: Vec<OsString>) -> Result<BuildSettings, u8> {
+/// What there is to do.
+enum Task {
+    Build(Box<BuildSettings>),
+    Doctor(DoctorSettings),
+}
+
+fn task(arguments: Vec<OsString>) -> Result<Task, u8> {
     let door = if cli::is_executor(&arguments) { Door::Executor } else { Door::Build };
     let format = if cli::wants_json(&arguments) { Format::Json } else { Format::Text };
     // What is wrong with the settings may be the level; until they are read, it is the default.
@@ -45,13 +55,15 @@ fn settings(arguments: Vec<OsString>) -> Result<BuildSettings, u8> {
         }
     })?;
     let environment = Environment::read();
-    let settings = match verb {
-        Verb::Build(args) => BuildSettings::of_build(*args, &environment),
+    let build = |settings| Task::Build(Box::new(settings));
+    let task = match verb {
+        Verb::Build(args) => BuildSettings::of_build(*args, &environment).map(build),
         Verb::Executor(args) => {
-            BuildSettings::of_executor(*args, &environment, |path| path.exists())
+            BuildSettings::of_executor(*args, &environment, |path| path.exists()).map(build)
         }
+        Verb::Doctor(args) => DoctorSettings::of(args, &environment).map(Task::Doctor),
     };
-    settings.map_err(|failure| fail(voice, door, &failure))
+    task.map_err(|failure| fail(voice, door, &failure))
 }
 
 /// Builds until done or told to end; then what runs is stopped, and waited for.

@@ -33,22 +33,39 @@ pub(crate) fn crafted() -> PathBuf {
 
 /// Returns an OCI layout with Debian's minimal system and gcc.
 pub(crate) fn debian_gcc() -> PathBuf {
-    cached("debian-gcc-1", |directory| {
-        let tar = directory.join("layer-0.tar");
-        let mut run = Run::new("mmdebstrap").env("HOME", directory).env("TMPDIR", directory);
-        for name in ["http_proxy", "https_proxy", "no_proxy"] {
-            if let Some(value) = variables::text(name) {
-                run = run.env(name, value);
-            }
+    cached("debian-gcc-1", |directory| debian(directory, "gcc,libc6-dev", None))
+}
+
+/// Returns an OCI layout with Debian's minimal system, a small C compiler, `setcap`, and in `/debs`
+/// packages that are not installed: with setuid and setgid programs, file capabilities and users.
+pub(crate) fn debian_jobs() -> PathBuf {
+    let hook = "mkdir -p \"$1/debs/partial\" && chroot \"$1\" apt-get -q -y \
+                -o Dir::Cache::archives=/debs --no-install-recommends --download-only install \
+                cron iputils-ping sudo && rm -r \"$1/debs/partial\" \"$1/debs/lock\"";
+    let packages = "tcc,libc6-dev,libcap2-bin";
+    cached("debian-jobs-1", |directory| debian(directory, packages, Some(hook)))
+}
+
+/// Writes an OCI layout with Debian's minimal system and these packages; `hook` is run before it is
+/// packed.
+fn debian(directory: &Path, packages: &str, hook: Option<&str>) {
+    let tar = directory.join("layer-0.tar");
+    let mut run = Run::new("mmdebstrap").env("HOME", directory).env("TMPDIR", directory);
+    for name in ["http_proxy", "https_proxy", "no_proxy"] {
+        if let Some(value) = variables::text(name) {
+            run = run.env(name, value);
         }
-        run.args(["--variant=minbase", "--include=gcc,libc6-dev"])
-            .args(["--dpkgopt=path-exclude=/usr/share/doc/*", "--aptopt=Acquire::Retries \"3\""])
-            .args(["--dpkgopt=path-exclude=/usr/share/locale/*", &suite()])
-            .arg(&tar)
-            .args(mirror())
-            .succeed();
-        layout::write_files(directory, &[(&tar, "debian with gcc")], &environment());
-    })
+    }
+    if let Some(hook) = hook {
+        run = run.arg(format!("--customize-hook={hook}"));
+    }
+    run.args(["--variant=minbase", &format!("--include={packages}")])
+        .args(["--dpkgopt=path-exclude=/usr/share/doc/*", "--aptopt=Acquire::Retries \"3\""])
+        .args(["--dpkgopt=path-exclude=/usr/share/locale/*", &suite()])
+        .arg(&tar)
+        .args(mirror())
+        .succeed();
+    layout::write_files(directory, &[(&tar, "debian")], &environment());
 }
 
 fn environment() -> Value {

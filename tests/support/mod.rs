@@ -15,6 +15,7 @@ pub(crate) mod image;
 pub(crate) mod layout;
 pub(crate) mod longshore;
 pub(crate) mod normal;
+pub(crate) mod pods;
 pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod registry;

@@ -42,7 +42,7 @@ fn write_own(pid: u32) -> Result<u32, String> {
         let text = fs::read_to_string(&own).map_err(|error| format!("{own}: {error}"))?;
         let ranges = own_ranges(&text).ok_or_else(|| format!("{own} is not an id map"))?;
         if name == "uid_map" {
-            len = ranges.iter().fold(0, |sum: u32, range| sum.saturating_add(range.count));
+            len = length(&ranges);
         }
         let lines: String = ranges
             .iter()
@@ -83,6 +83,15 @@ fn write_subordinate(pid: u32) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// How many ids `/proc/self/uid_map` (its text) holds.
+pub(super) fn own_length(text: &str) -> Option<u32> {
+    own_ranges(text).map(|ranges| length(&ranges))
+}
+
+fn length(ranges: &[Range]) -> u32 {
+    ranges.iter().fold(0, |sum: u32, range| sum.saturating_add(range.count))
 }
 
 /// Parses `/proc/self/uid_map`: the ids inside are the first column.

@@ -1,15 +1,18 @@
 //! Finds out what this pod allows, by doing it in processes that are thrown away.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use nix::unistd::Uid;
 
+use super::id_map;
 use super::process::InitProcess;
 use super::sandbox::OWN_EXECUTABLE;
+use super::volume::may_hold_upper;
 use crate::Error;
-use crate::capabilities::{Capabilities, Map, Mechanism};
+use crate::capabilities::{Capabilities, Map, Mechanism, Privileges, Volume};
 use crate::wire::{Order, Reply, World};
 
 /// What was found, by work directory; a pod does not change while it runs.
@@ -27,7 +30,7 @@ pub fn probe(work_root: &Path) -> Capabilities {
         .or_insert_with_key(|work_root| {
             probe_with(Path::new(OWN_EXECUTABLE), work_root).unwrap_or_else(|error| Capabilities {
                 diagnosis: Some(error.to_string()),
-                ..nothing()
+                ..known(work_root)
             })
         })
         .clone()
@@ -35,7 +38,7 @@ pub fn probe(work_root: &Path) -> Capabilities {
 
 /// The same with another executable as init, and without keeping the answer.
 pub(super) fn probe_with(program: &Path, work_root: &Path) -> Result<Capabilities, Error> {
-    let mut caps = nothing();
+    let mut caps = known(work_root);
     let order = Order::Probe { work_root: work_root.to_owned() };
     let mut process = InitProcess::start(program, World::Namespaces, &order)?;
     let reply = match process.map_ids() {
@@ -69,6 +72,53 @@ pub(super) fn probe_with(program: &Path, work_root: &Path) -> Result<Capabilitie
     }
 }
 
-fn nothing() -> Capabilities {
-    Capabilities { uid: Uid::effective().as_raw(), ..Capabilities::default() }
+/// What is known without trying anything.
+fn known(work_root: &Path) -> Capabilities {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    Capabilities {
+        uid: Uid::effective().as_raw(),
+        ids: id_map::own_length(&map).unwrap_or(1),
+        volume: volume(work_root),
+        ..of_status(&status)
+    }
+}
+
+/// Reads `/proc/self/status`, proc_pid_status(5).
+fn of_status(status: &str) -> Capabilities {
+    let field = |name: &str| {
+        let mut lines = status.lines().filter_map(|line| line.strip_prefix(name));
+        lines.find_map(|rest| rest.strip_prefix(':')).map_or("", str::trim)
+    };
+    let set = |name| Privileges::of_bits(u64::from_str_radix(field(name), 16).unwrap_or(0));
+    let is_set = |name| !matches!(field(name), "" | "0");
+    Capabilities {
+        effective: set("CapEff"),
+        bounding: set("CapBnd"),
+        no_new_privileges: is_set("NoNewPrivs"),
+        filtered: is_set("Seccomp"),
+        ..Capabilities::default()
+    }
+}
+
+fn volume(work_root: &Path) -> Volume {
+    let mode = std::fs::metadata(work_root).map_or(0, |metadata| metadata.mode());
+    Volume { unfit: !may_hold_upper(work_root), setgid: mode & 0o2000 != 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_of_a_process_is_understood() {
+        let caps = of_status(
+            "Name:\tx\nCapPrm:\t0\nCapEff:\t00000000a80425fb\nCapBnd:\t0000000000040000\n\
+             NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n",
+        );
+        assert!(caps.effective.contains(Privileges::ENGINE_DEFAULT));
+        assert_eq!(caps.bounding.names(), ["SYS_CHROOT"]);
+        assert!(caps.no_new_privileges && caps.filtered);
+        assert_eq!(of_status(""), Capabilities::default());
+    }
 }

@@ -9,7 +9,7 @@ use super::overlay::Overlay;
 use super::probe::{probe, probe_with};
 use super::scratch::{self, Scratch};
 use crate::entry::EntrySink;
-use crate::ladder::{Choice, Rung, choose};
+use crate::ladder::{Choice, Needs, Rung, choose};
 use crate::step::{ChangeStats, StepExit, StepSpec, UnpackStats};
 use crate::{Capabilities, Error};
 
@@ -54,7 +54,7 @@ impl Sandbox {
         choice: Choice,
         init: PathBuf,
     ) -> Result<Self, Error> {
-        let rung = choose(&capabilities, choice)?;
+        let rung = choose(&capabilities, &Needs::none(), choice)?;
         let executor: Option<Box<dyn Executor>> = match rung {
             Rung::OverlayFull => Some(Box::new(Overlay::new(init, capabilities.fresh_proc))),
             Rung::Chroot => Some(Box::new(Chroot::new(init, &work_root))),

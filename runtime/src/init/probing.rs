@@ -2,12 +2,14 @@
 //!
 //! What is tried is what is used: the same flags, the same calls, the same order.
 
+mod identity;
+mod listening;
+
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::Path;
 
-use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use rustix::fs::CWD;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, OpenTreeFlags, mount, mount_change, open_tree,
@@ -25,9 +27,15 @@ use crate::wire::Reply;
 pub(super) fn probe(work_root: &Path, builder: &mut Builder) -> Reply {
     let mut tried = vec![
         attempt(Mechanism::Chroot, || Ok(chroot("/")?)),
-        attempt(Mechanism::Mknod, || device(work_root)),
-        attempt(Mechanism::SeccompNotify, notify::try_out),
+        attempt(Mechanism::Mknod, || identity::device(work_root)),
+        attempt(Mechanism::Chown, || identity::give_away(work_root)),
+        attempt(Mechanism::SetIds, identity::change_ids),
+        attempt(Mechanism::Clone3, identity::clone3),
+        attempt(Mechanism::SeccompNotify, listening::listener),
     ];
+    if tried.last().is_some_and(|(_, errno)| *errno == 0) {
+        tried.push(attempt(Mechanism::AddFd, listening::add_fd));
+    }
     let entered = enter(builder);
     tried.push((Mechanism::UserNamespace as u8, errno(&entered)));
     if entered.is_ok() {
@@ -142,10 +150,4 @@ fn fresh_proc() -> io::Result<()> {
             namespace::leave(i32::try_from(errno(&mounted)).unwrap_or(libc::EIO));
         }
     }
-}
-
-fn device(work_root: &Path) -> io::Result<()> {
-    let path = work_root.join(format!(".probe-device-{}", std::process::id()));
-    mknod(&path, SFlag::S_IFCHR, Mode::S_IRUSR, makedev(1, 3))?;
-    fs::remove_file(path)
 }
