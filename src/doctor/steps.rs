@@ -1,8 +1,10 @@
 //! What the RUN instructions of a Dockerfile need.
 
-use longshore_runtime::Needs;
+use longshore_runtime::{Need, Needs};
 
-use crate::dockerfile::{Dockerfile, Instruction, InstructionKind};
+use crate::dockerfile::{
+    Dockerfile, Instruction, InstructionKind, MountFlag, MountKey, RunNetwork, RunOptions,
+};
 
 /// A RUN instruction, with what a rung has to give it.
 pub(super) struct Step<'a> {
@@ -24,7 +26,60 @@ pub(super) fn steps(file: &Dockerfile) -> impl Iterator<Item = Step<'_>> {
 /// What an instruction needs, if it is a step at all.
 fn needs(kind: &InstructionKind) -> Option<Needs> {
     match kind {
-        InstructionKind::Run { .. } => Some(Needs::none()),
+        InstructionKind::Run { options, .. } => Some(of_run(options)),
         _ => None,
+    }
+}
+
+/// What the flags of a RUN ask for, as far as it can be told before variables are expanded: a type
+/// that is a variable counts as none.
+fn of_run(options: &RunOptions) -> Needs {
+    let network = (options.network == RunNetwork::None).then_some(Need::OwnNetwork);
+    network.into_iter().chain(options.mounts.iter().filter_map(of_mount)).collect()
+}
+
+fn of_mount(mount: &MountFlag) -> Option<Need> {
+    let value = |key| {
+        let option = mount.options.iter().find(|option| option.key == key)?;
+        option.value.as_ref().map(|word| word.value.as_str())
+    };
+    match value(MountKey::Type).unwrap_or("bind") {
+        "bind" => Some(Need::BindMount),
+        "cache" => Some(Need::CacheMount),
+        "tmpfs" => Some(Need::TmpfsMount),
+        "ssh" => Some(Need::SshAgent),
+        // In the environment it is no mount.
+        "secret" if value(MountKey::Env).is_some() && value(MountKey::Target).is_none() => None,
+        "secret" => Some(Need::SecretFile),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dockerfile::parse;
+
+    #[test]
+    fn flags_of_a_run_are_needs() {
+        for (flags, expected) in [
+            ("", vec![]),
+            ("--network=host", vec![]),
+            ("--network=none", vec![Need::OwnNetwork]),
+            ("--mount=target=/x", vec![Need::BindMount]),
+            ("--mount=type=cache,target=/x --mount=type=tmpfs,target=/y", {
+                vec![Need::CacheMount, Need::TmpfsMount]
+            }),
+            ("--mount=type=secret,id=a", vec![Need::SecretFile]),
+            ("--mount=type=secret,id=a,env=A", vec![]),
+            ("--mount=type=secret,id=a,env=A,target=/a", vec![Need::SecretFile]),
+            ("--mount=type=ssh", vec![Need::SshAgent]),
+            ("--mount=type=$T,target=/x", vec![]),
+        ] {
+            let file = parse("Dockerfile", &format!("FROM a\nRUN {flags} x\nUSER b\n")).unwrap();
+            let found: Vec<Vec<Need>> =
+                steps(&file).map(|step| step.needs.iter().collect()).collect();
+            assert_eq!(found, [expected], "{flags}");
+        }
     }
 }

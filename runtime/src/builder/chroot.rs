@@ -63,6 +63,10 @@ impl Executor for Chroot {
         output: &mut Output<'_>,
         interrupt: &AtomicBool,
     ) -> Result<StepExit, Error> {
+        if let Some(mount) = step.mounts.first() {
+            let reason = "the chroot runtime has no mounts yet".to_owned();
+            return Err(Error::Mount { target: mount.target.clone(), reason });
+        }
         let order = run_order(step, Vec::new(), false)?;
         self.roots.take(&order.lowers, &step.scratch)?;
         self.orders.run(order, step.timeout, output, interrupt)
