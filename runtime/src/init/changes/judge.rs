@@ -228,7 +228,7 @@ impl<'a> Judge<'a> {
         if object.file_type() != FileType::RegularFile {
             let entry = self.entry(object.special()?, &object.stat, Xattrs::new());
             self.send(&entry, None)?;
-            return settle(object.dir, object.name, mtime);
+            return object.settle(mtime);
         }
         let fd = object.open()?;
         let xattrs = self.xattrs(fd.as_fd())?;
@@ -239,7 +239,7 @@ impl<'a> Judge<'a> {
                 self.send(&self.entry(kind, &object.stat, xattrs), Some(fd))?;
             }
         }
-        settle(object.dir, object.name, mtime)
+        object.settle(mtime)
     }
 
     fn no_change(&mut self, object: &Object<'_>, base: &Stat) -> io::Result<()> {
@@ -252,7 +252,7 @@ impl<'a> Judge<'a> {
         // It may have been a name of another file of the parent's tree, which this layer will not
         // say.
         self.stats.reusable &= object.stat.st_nlink >= base.st_nlink;
-        settle(object.dir, object.name, base.st_mtime)
+        object.settle(base.st_mtime)
     }
 
     /// Opens the directory `name` and emits it if it is a change itself.
@@ -284,6 +284,8 @@ impl<'a> Judge<'a> {
     /// Leaves the directory that is open, with the time that it shall have.
     fn leave(&mut self) -> io::Result<()> {
         let done = self.levels.pop().expect("only what was entered is left");
+        // What was removed from it has changed its time.
+        let now = fstat(&self.here)?;
         self.here = Rc::new(openat(&self.here, "..", directory_flags(), Mode::empty())?);
         let (_, name) = split(&done.path);
         match (done.pending, done.unchanged_mtime) {
@@ -293,11 +295,11 @@ impl<'a> Judge<'a> {
                 {
                     return Ok(());
                 }
-                settle(self.here.as_fd(), name, mtime)
+                settle(self.here.as_fd(), name, &now, mtime)
             }
             _ => {
                 let mtime = clamped(done.before.st_mtime, self.clamp_mtime);
-                settle(self.here.as_fd(), name, mtime)
+                settle(self.here.as_fd(), name, &now, mtime)
             }
         }
     }
