@@ -140,11 +140,14 @@ impl Sandbox {
         executor.run(step, output, interrupt)
     }
 
-    /// Emits what a step changed, ordered by the names of its path (each bytewise); a directory's own entry is followed
-    /// by its [`crate::entry::Kind::Opaque`]. The entry of the root itself is not emitted.
+    /// Emits what a step changed: the smallest difference between the trees before and after it,
+    /// the same entries on every rung. What was touched and is equal to what it was is not emitted;
+    /// directories above something that is are; there are whiteouts and no
+    /// [`crate::entry::Kind::Opaque`]. The order is that of the names of a path, each bytewise. The
+    /// entry of the root itself is not emitted.
     ///
-    /// The upper directory is made equal to what is emitted: times lose their fraction of a
-    /// second and are clamped, sockets and ACLs are removed.
+    /// What the step left is made equal to what is emitted: times lose their fraction of a second
+    /// and are clamped, sockets and ACLs are removed, and so is what an overlay copied in vain.
     ///
     /// # Errors
     /// When the sink fails or the tree cannot be read.
