@@ -10,6 +10,7 @@ use rustix::process::{
 };
 use rustix::thread::UnshareFlags;
 
+use super::ASIDE;
 use super::conversation::Builder;
 use super::furnishing::Furniture;
 use super::launch::Place;
@@ -18,9 +19,6 @@ use super::tree::directory_flags;
 use super::{account, launch, namespace, network, privileges, root_tree, supervise, world};
 use crate::step::StepExit;
 use crate::wire::{Failure, OrFail as _, RunOrder};
-
-/// Where the image's own things are while a step runs, in its scratch directory.
-const ASIDE: &str = "aside";
 
 /// Runs the step of `order`; this process is root of its namespaces.
 pub(super) fn run(order: RunOrder, builder: &mut Builder) -> Result<StepExit, Failure> {
