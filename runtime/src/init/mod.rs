@@ -13,6 +13,8 @@
 //! - `root_tree` makes and reads the tree that a step without mounts runs in: `layering` (with
 //!   `copying`) applies layers to it, `furnishing` puts in what the layer must not have, `new_layer`
 //!   makes a layer directory of what was changed.
+//! - `notify` answers what such a step opens of `/proc` and `/dev`; the filter that it takes is
+//!   `seccomp`'s, written with `bpf`.
 //! - `probing` tries mechanisms.
 
 mod account;
