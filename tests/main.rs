@@ -20,6 +20,7 @@ mod flags;
 mod fuzz;
 mod indexes;
 mod large_layers;
+mod lfs;
 mod log;
 mod noop;
 mod project;

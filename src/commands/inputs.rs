@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::blocking::Interrupt;
 use crate::context::{
-    self, Commit, ContextError, ContextOptions, ContextSource, GitDirectory, RepositoryUse,
+    self, Commit, ContextError, ContextOptions, ContextSource, GitDirectory, LfsPointers,
+    LfsProgram, RepositoryUse,
 };
 use crate::dockerfile::{self, Dockerfile};
 use crate::failure::{Failure, Kind, Outcome};
@@ -44,7 +46,11 @@ impl Inputs {
 }
 
 /// Reads the inputs of a build; blocking. Large objects are put together in `scratch`.
-pub(super) fn read(settings: &BuildSettings, scratch: &Path) -> Outcome<Inputs> {
+pub(super) fn read(
+    settings: &BuildSettings,
+    scratch: &Path,
+    interrupt: &Interrupt,
+) -> Outcome<Inputs> {
     let committed = match &settings.revision {
         Some(revision) => Some(Committed::open(&settings.context, revision)?),
         None if settings.context.is_dir() => None,
@@ -54,7 +60,8 @@ pub(super) fn read(settings: &BuildSettings, scratch: &Path) -> Outcome<Inputs> 
         }
     };
     let contexts = BTreeMap::new();
-    let mut reader = Reader { settings, scratch, committed, contexts, warnings: Vec::new() };
+    let warnings = Vec::new();
+    let mut reader = Reader { settings, scratch, interrupt, committed, contexts, warnings };
     let Some((project, file)) = reader.project_file()? else {
         if !settings.images.is_empty() {
             let place = settings.context.display();
@@ -151,6 +158,7 @@ struct Reader<'a> {
     settings: &'a BuildSettings,
     /// A directory of this build.
     scratch: &'a Path,
+    interrupt: &'a Interrupt,
     committed: Option<Committed>,
     /// By directory and ignore file: images that have both in common share the context, which is
     /// then listed once for all of them.
@@ -289,8 +297,14 @@ impl Reader<'_> {
             },
             git_directory: self.settings.git_directory,
             owners: self.settings.owners,
+            lfs_pointers: match &self.settings.filters {
+                None => LfsPointers::Refuse,
+                Some(environment) => {
+                    let variables = environment.variables().clone();
+                    LfsPointers::Fetch(LfsProgram::new(variables, self.interrupt.clone()))
+                }
+            },
             scratch: Some(self.scratch.to_owned()),
-            ..ContextOptions::default()
         };
         let context: Arc<dyn ContextSource> = context::open(&place.context, options)?.into();
         if keeps_git && self.settings.storage != StorageChoice::None && context.has_git_dir() {

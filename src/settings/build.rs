@@ -62,6 +62,7 @@ impl BuildSettings {
                 false => GitDirectory::Drop,
             },
             owners: if args.strict_ownership { Owners::Own } else { Owners::Any },
+            filters: args.allow_filters.then(|| environment.clone()),
             file_times: file_times(&args.timestamp)?,
             runtime: runtime(&args.runtime)?,
             compression: compression::compression(&args.compression, args.compression_level)?,
@@ -84,6 +85,7 @@ fn check_origin(args: &BuildArgs, origin: &Origin) -> Result<(), Failure> {
                 ("--commit", args.commit.is_some()),
                 ("--no-worktree", args.no_worktree),
                 ("--keep-git-dir", false),
+                ("--allow-filters", args.allow_filters),
             ],
         ),
         Origin::Remote(_) => (
@@ -92,6 +94,7 @@ fn check_origin(args: &BuildArgs, origin: &Origin) -> Result<(), Failure> {
                 ("--commit", args.commit.is_some()),
                 ("--no-worktree", false),
                 ("--keep-git-dir", args.keep_git_dir),
+                ("--allow-filters", args.allow_filters),
             ],
         ),
     };
