@@ -353,25 +353,45 @@ fn unpacked_text(root: &Path, path: &str) -> Outcome<Option<String>> {
 }
 
 fn no_dockerfile(settings: &BuildSettings, place: &Place, shown: &str) -> Failure {
-    let missing = anyhow::anyhow!("there is no Dockerfile {shown}");
-    let failure = Failure::new(Kind::BuildFile, missing);
-    if settings.inside.is_some() && settings.door == Door::Build {
-        return failure.hint("-f names a file in the context, which comes from elsewhere");
-    }
-    match (settings.door, &settings.dockerfile) {
-        (Door::Executor, _) => {
-            failure.hint("--dockerfile is looked for in the working directory and in the context")
+    let failure = |message: String| Failure::new(Kind::BuildFile, anyhow::anyhow!(message));
+    let missing = failure(format!("there is no Dockerfile {shown}"));
+    match (settings.door, &settings.dockerfile, &settings.origin) {
+        (Door::Executor, ..) => {
+            missing.hint("--dockerfile is looked for in the working directory and in the context")
         }
-        (Door::Build, Some(_)) => {
-            failure.hint("-f is relative to the working directory, not to the context")
+        (Door::Build, ..) if settings.inside.is_some() => {
+            missing.hint("-f names a file in the context, which comes from elsewhere")
         }
-        (Door::Build, None) if place.dockerfile_is_named => {
-            failure.hint(format!("{PROJECT_FILE} names it for the image {:?}", place.name))
+        (Door::Build, Some(_), _) => {
+            missing.hint("-f is relative to the working directory, not to the context")
         }
-        (Door::Build, None) => failure.hint(format!(
+        (Door::Build, None, _) if place.dockerfile_is_named => {
+            missing.hint(format!("{PROJECT_FILE} names it for the image {:?}", place.name))
+        }
+        (Door::Build, None, Origin::Archive { .. }) => {
+            failure("there is no Dockerfile at the top of the tar archive".to_owned()).hint(
+                "pack what is in its directory, as in: tar -C DIR -c . | longshore build -; or \
+                 name a file of the archive with -f",
+            )
+        }
+        (Door::Build, None, Origin::Remote(_)) => failure(
+            "there is no Dockerfile at the top of the context".to_owned(),
+        )
+        .hint("name its directory behind the address, as in #REF:DIR, or a file in it with -f"),
+        (Door::Build, None, Origin::Directory) if is_bare(settings) => missing.hint(
+            "this is a git directory: --no-worktree builds the commit of HEAD in it, --commit REV \
+             any other",
+        ),
+        (Door::Build, None, Origin::Directory) => missing.hint(format!(
             "give the directory of a Dockerfile or {PROJECT_FILE}, or the Dockerfile with -f"
         )),
     }
+}
+
+/// Whether the worktree that is to be built is none but a git directory.
+fn is_bare(settings: &BuildSettings) -> bool {
+    let has = |name: &str| settings.context.join(name).exists();
+    settings.revision.is_none() && has("HEAD") && has("objects") && has("refs")
 }
 
 fn text(path: &Path) -> Outcome<String> {

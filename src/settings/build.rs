@@ -98,10 +98,12 @@ fn check_origin(args: &BuildArgs, origin: &Origin) -> Result<(), Failure> {
             ],
         ),
     };
-    match flags.iter().find(|(_, given)| *given) {
-        None => Ok(()),
-        Some((flag, _)) => Err(Failure::usage(format!("{flag} cannot be used with {what}"))),
-    }
+    let Some((flag, _)) = flags.iter().find(|(_, given)| *given) else { return Ok(()) };
+    let failure = Failure::usage(format!("{flag} cannot be used with {what}"));
+    Err(match *flag {
+        "--allow-filters" => failure.hint("git clone and git lfs pull get the files before"),
+        _ => failure,
+    })
 }
 
 /// What counts instead of the worktree.
