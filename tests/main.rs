@@ -18,6 +18,7 @@ mod executor_registries;
 mod fixtures_work;
 mod flags;
 mod fuzz;
+mod heredocs;
 mod indexes;
 mod large_layers;
 mod lfs;

@@ -33,7 +33,9 @@ mod ladder;
 mod step;
 mod wire;
 
-pub use builder::{Executor, Sandbox, Scratch, clean_leftovers, harden_builder, probe};
+pub use builder::{
+    Executor, Sandbox, Scratch, clean_leftovers, harden_builder, may_hold_upper, probe,
+};
 pub use capabilities::{Capabilities, Map, Mechanism};
 pub use error::Error;
 pub use init::enter_if_init;

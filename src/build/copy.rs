@@ -55,7 +55,7 @@ pub(super) async fn copy(
         (chown, spool) = (Some(found.0), found.1);
     }
     let mut listings = Vec::new();
-    let picks = match &step.source {
+    let mut picks = match &step.source {
         CopySource::Context { context, selected } => {
             listings = list(context, selected, &spec.place).await?;
             let times = spec.times;
@@ -69,6 +69,7 @@ pub(super) async fn copy(
             found.0
         }
     };
+    picks.extend(picks::inline(&step.inline, spec.times.of_context(None)));
     if picks.is_empty() {
         let hint = "every pattern of the instruction is without a match".to_owned();
         return Err(spec.place.error("no file matches", Some(hint)).into());
@@ -229,6 +230,10 @@ impl Assembly {
             Content::Context { listing, entry } => {
                 let entry = &self.listings[listing].entries()[entry];
                 open_entry(step, entry).map_err(io::Error::other)
+            }
+            Content::Inline { file } => {
+                let text = step.inline[file].text.clone().into_bytes();
+                Ok(Box::new(io::Cursor::new(text)) as Box<dyn Read + Send>)
             }
             Content::None => Ok(Box::new(io::empty()) as Box<dyn Read + Send>),
         };

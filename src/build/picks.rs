@@ -20,11 +20,13 @@ use crate::blocking::blocking;
 use crate::context::{ContextEntry, EntryKind, Inode, Listing, Selected};
 use crate::ignore_rules::GoPattern;
 use crate::layer::{IndexKind, MergedIndex};
-use crate::plan::Place;
+use crate::plan::{InlineFile, Place};
 use crate::storage::Layer;
 
 /// How many hard links to hard links are followed in a layer.
 const LINKS: usize = 64;
+/// Permission bits of files that stand in the Dockerfile.
+const INLINE_MODE: u32 = 0o644;
 /// How many layers are fetched at a time.
 const SIDE_BY_SIDE: usize = 4;
 
@@ -49,6 +51,16 @@ pub(super) fn from_context(
         Pick { matched: selected.matched.clone(), items }
     };
     listings.iter().zip(selected).enumerate().map(pick).collect()
+}
+
+/// The picks of files that stand in the Dockerfile.
+pub(super) fn inline(files: &[InlineFile], time: i64) -> impl Iterator<Item = Pick> {
+    files.iter().enumerate().map(move |(file, InlineFile { name, text })| {
+        let kind = Kind::File { size: text.len() as u64 };
+        let entry = Entry::new("", kind, INLINE_MODE, time);
+        let placed = Placed { entry, content: Content::Inline { file }, group: None };
+        Pick { matched: name.clone().into_bytes(), items: vec![placed] }
+    })
 }
 
 /// What an entry of the context is below the selected `root`; `content` is where a file's bytes are.

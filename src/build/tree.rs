@@ -28,6 +28,11 @@ pub(super) enum Content {
         /// Its number there.
         entry: usize,
     },
+    /// The text of a file that stands in the Dockerfile.
+    Inline {
+        /// Its number in the step.
+        file: usize,
+    },
     /// A piece of the spool.
     Spool {
         /// Offset of its first byte.

@@ -53,12 +53,16 @@ pub(super) fn locks(settings: &BuildSettings) -> (Synchronization, Address) {
     }
 }
 
-/// Opens the first work directory that can be used.
+/// Opens the first work directory that can be used, those before others whose volume may hold
+/// what RUN changes on the best rung: the container's own file system mostly cannot.
 pub(super) async fn work_dir(settings: &BuildSettings) -> Outcome<WorkDir> {
     let candidates = settings.work_dirs.clone();
     let opened = blocking(move || {
         let mut failure: Option<WorkDirError> = None;
-        for candidate in candidates {
+        let (fit, others): (Vec<_>, Vec<_>) = candidates
+            .into_iter()
+            .partition(|candidate| longshore_runtime::may_hold_upper(candidate));
+        for candidate in fit.into_iter().chain(others) {
             match WorkDir::open(&candidate) {
                 Ok(work) => return Ok(work),
                 Err(error) => failure = Some(failure.unwrap_or(error)),

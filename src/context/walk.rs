@@ -42,8 +42,15 @@ pub(super) enum Tracking {
 
 /// Says what git knows about paths.
 pub(super) trait Tracker: Sync {
+    /// A thread's own way of asking.
+    fn follow(&self) -> Box<dyn Follower + '_>;
+}
+
+/// Says what git knows about paths that are asked for in their order, more or less: what was found
+/// for one is where the next is looked for first.
+pub(super) trait Follower {
     /// What git knows about a path of the context that has this stat data.
-    fn track(&self, path: &[u8], metadata: &Metadata) -> Tracking;
+    fn track(&mut self, path: &[u8], metadata: &Metadata) -> Tracking;
 }
 
 /// How a directory is walked.
@@ -80,6 +87,9 @@ struct Walker<'a> {
     /// How many entries there are.
     entries: AtomicUsize,
 }
+
+/// What a thread asks what git knows; nothing outside git.
+type Git<'a> = Option<Box<dyn Follower + 'a>>;
 
 /// What is at one path.
 enum Look {
@@ -141,8 +151,8 @@ impl Walk<'_> {
 impl Walker<'_> {
     fn start(&self, start: &[u8]) -> Result<Walked, ContextError> {
         let (mode, inside) = match start {
-            b"" => (TREE_MODE, self.inside(b"")?),
-            _ => match self.look(start)? {
+            b"" => (TREE_MODE, self.inside(b"", &mut self.git())?),
+            _ => match self.look_at_start(start)? {
                 Look::Nothing | Look::Excluded => return Ok(Walked::default()),
                 Look::Note(note) => return Ok(Walked { notes: vec![note], ..Walked::default() }),
                 Look::Leaf(entry) => {
@@ -151,7 +161,7 @@ impl Walker<'_> {
                     return Ok(Walked { identity, listing, notes: Vec::new() });
                 }
                 Look::Directory { entry, excluded } => {
-                    (own_mode(&entry), self.directory(entry, excluded)?)
+                    (own_mode(&entry), self.directory(entry, excluded, &mut self.git())?)
                 }
             },
         };
@@ -168,32 +178,42 @@ impl Walker<'_> {
         Ok(Walked { identity, listing, notes })
     }
 
+    fn git(&self) -> Git<'_> {
+        self.walk.tracker.map(Tracker::follow)
+    }
+
     /// What lies in a directory; sub-directories go to other threads while there are any.
-    fn inside(&self, path: &[u8]) -> Result<Inside, ContextError> {
+    fn inside(&self, path: &[u8], git: &mut Git<'_>) -> Result<Inside, ContextError> {
         let place = join(self.walk.root, path);
         let fail = |error| ContextError::read(&place, error);
-        let mut names = Vec::new();
-        for child in fs_err::read_dir(&place).map_err(fail)? {
-            names.push(child.map_err(fail)?.file_name().into_encoded_bytes());
-        }
-        names.sort_unstable();
+        // Entries know the open directory: looked at through it, a path is not resolved anew.
+        let mut children = fs_err::read_dir(&place)
+            .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
+            .map_err(fail)?;
+        children.sort_by_cached_key(fs_err::DirEntry::file_name);
         let mut inside = Inside::default();
         thread::scope(|scope| {
             let mut slots: Vec<Slot<'_>> = Vec::new();
-            for name in names {
-                match self.look(&join_names(path, &name))? {
+            for child in children {
+                let name = child.file_name().into_encoded_bytes();
+                if self.walk.drop_git && name == b".git" {
+                    continue;
+                }
+                let metadata = child.metadata().map_err(fail)?;
+                match self.look(join_names(path, &name), &metadata, git)? {
                     Look::Nothing => {}
                     Look::Note(note) => inside.notes.push(note),
                     Look::Excluded => inside.filled = true,
                     Look::Leaf(entry) => self.leaf(entry, &mut inside, &mut slots),
                     Look::Directory { entry, excluded } => {
                         slots.push(match self.take_thread() {
-                            false => Slot::Directory(self.directory(entry, excluded)?),
+                            false => Slot::Directory(self.directory(entry, excluded, git)?),
                             true => Slot::Running(
                                 thread::Builder::new()
                                     .stack_size(STACK)
                                     .spawn_scoped(scope, move || {
-                                        let found = self.directory(entry, excluded);
+                                        let found =
+                                            self.directory(entry, excluded, &mut self.git());
                                         self.spare.fetch_add(1, Ordering::Relaxed);
                                         found
                                     })
@@ -245,8 +265,13 @@ impl Walker<'_> {
     }
 
     /// A directory, as what its parent has of it: one row, or none if it is not part of the context.
-    fn directory(&self, entry: ContextEntry, excluded: bool) -> Result<Inside, ContextError> {
-        let inside = self.inside(&entry.path)?;
+    fn directory(
+        &self,
+        entry: ContextEntry,
+        excluded: bool,
+        git: &mut Git<'_>,
+    ) -> Result<Inside, ContextError> {
+        let inside = self.inside(&entry.path, git)?;
         let is_present = match (excluded, self.walk.tracker) {
             // Only if an exception to the rule that leaves it out is in it.
             (true, _) => !inside.rows.is_empty(),
@@ -268,40 +293,55 @@ impl Walker<'_> {
         Ok(Inside { rows: vec![row], filled: true, ordered, submodule, notes })
     }
 
-    fn look(&self, path: &[u8]) -> Result<Look, ContextError> {
+    fn look_at_start(&self, path: &[u8]) -> Result<Look, ContextError> {
         if self.walk.drop_git && split_name(path).1 == b".git" {
             return Ok(Look::Nothing);
         }
         let place = join(self.walk.root, path);
         let metadata =
             fs_err::symlink_metadata(&place).map_err(|error| ContextError::read(&place, error))?;
-        let excluded = self.walk.ignore.is_excluded(path);
+        self.look(path.to_vec(), &metadata, &mut self.git())
+    }
+
+    fn look(
+        &self,
+        path: Vec<u8>,
+        metadata: &Metadata,
+        git: &mut Git<'_>,
+    ) -> Result<Look, ContextError> {
+        let excluded = self.walk.ignore.is_excluded(&path);
         if metadata.is_dir() {
-            return Ok(self.look_at_directory(path, &metadata, excluded));
+            return Ok(self.look_at_directory(path, metadata, excluded, git));
         }
         if excluded {
             return Ok(Look::Excluded);
         }
         if metadata.is_symlink() {
-            return self.link(path, &metadata).map(Look::Leaf);
+            return self.link(path, metadata).map(Look::Leaf);
         }
         if metadata.is_file() {
-            return self.file(path, &metadata).map(Look::Leaf);
+            return self.file(path, metadata, git).map(Look::Leaf);
         }
         Ok(Look::Note(format!(
             "{} is {} and is left out of the context",
-            String::from_utf8_lossy(path),
-            special_kind(&metadata)
+            String::from_utf8_lossy(&path),
+            special_kind(metadata)
         )))
     }
 
-    fn look_at_directory(&self, path: &[u8], metadata: &Metadata, excluded: bool) -> Look {
-        if excluded && !self.walk.ignore.may_match_below(path) {
+    fn look_at_directory(
+        &self,
+        path: Vec<u8>,
+        metadata: &Metadata,
+        excluded: bool,
+        git: &mut Git<'_>,
+    ) -> Look {
+        if excluded && !self.walk.ignore.may_match_below(&path) {
             return Look::Excluded;
         }
-        let tracking = self.walk.tracker.map(|tracker| tracker.track(path, metadata));
+        let tracking = git.as_mut().map(|git| git.track(&path, metadata));
         if let Some(Tracking::Submodule { commit }) = tracking
-            && !join(self.walk.root, path).join(".git").exists()
+            && !join(self.walk.root, &path).join(".git").exists()
         {
             if excluded {
                 return Look::Nothing;
@@ -317,8 +357,8 @@ impl Walker<'_> {
         Look::Directory { entry: ContextEntry { mode, ..entry }, excluded }
     }
 
-    fn link(&self, path: &[u8], metadata: &Metadata) -> Result<ContextEntry, ContextError> {
-        let place = join(self.walk.root, path);
+    fn link(&self, path: Vec<u8>, metadata: &Metadata) -> Result<ContextEntry, ContextError> {
+        let place = join(self.walk.root, &path);
         let target =
             fs_err::read_link(&place).map_err(|error| ContextError::read(&place, error))?;
         let target = target.into_os_string().into_encoded_bytes();
@@ -328,9 +368,15 @@ impl Walker<'_> {
         Ok(ContextEntry { mode: 0o777, object, size, ..entry })
     }
 
-    fn file(&self, path: &[u8], metadata: &Metadata) -> Result<ContextEntry, ContextError> {
+    fn file(
+        &self,
+        path: Vec<u8>,
+        metadata: &Metadata,
+        git: &mut Git<'_>,
+    ) -> Result<ContextEntry, ContextError> {
+        let tracking = git.as_mut().map(|git| git.track(&path, metadata));
         let entry = self.entry(path, EntryKind::File, metadata);
-        let mode = match self.walk.tracker.map(|tracker| tracker.track(path, metadata)) {
+        let mode = match tracking {
             Some(Tracking::Clean { object, mode }) => {
                 let size = metadata.len();
                 let content = Content::WorktreeAndGit;
@@ -341,7 +387,7 @@ impl Walker<'_> {
                 metadata.mode() & 0o7777
             }
         };
-        let (object, size) = identify(self.walk.root, path)?;
+        let (object, size) = identify(self.walk.root, &entry.path)?;
         Ok(ContextEntry { mode, object, size, content: Content::Worktree, ..entry })
     }
 
@@ -350,9 +396,9 @@ impl Walker<'_> {
         has_names.then(|| Inode { device: metadata.dev(), number: metadata.ino() })
     }
 
-    fn entry(&self, path: &[u8], kind: EntryKind, metadata: &Metadata) -> ContextEntry {
+    fn entry(&self, path: Vec<u8>, kind: EntryKind, metadata: &Metadata) -> ContextEntry {
         ContextEntry {
-            path: path.to_vec(),
+            path,
             kind,
             mode: 0o755,
             size: 0,

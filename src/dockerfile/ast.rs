@@ -113,6 +113,18 @@ pub enum Command {
     Exec(Vec<String>),
 }
 
+/// A file of `COPY` or `ADD` that stands in the Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heredoc {
+    /// The delimiter, which is the file's name in a directory.
+    pub name: Spanned<String>,
+    /// The content; variables unexpanded.
+    pub text: String,
+    /// Whether variables are expanded, see [`expand_text`](super::expand_text): the delimiter is not
+    /// quoted.
+    pub expands: bool,
+}
+
 /// A `COPY`; all words unexpanded. The span of a flag's value is that of the whole flag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopyFiles {
@@ -122,8 +134,10 @@ pub struct CopyFiles {
     pub chown: Option<Spanned<String>>,
     /// `--chmod`: octal, see [`octal_mode`](super::octal_mode); checked here unless it holds a variable.
     pub chmod: Option<Spanned<String>>,
-    /// The sources; at least one.
+    /// The sources; at least one, or a heredoc.
     pub sources: Vec<Spanned<String>>,
+    /// The files that stand in the Dockerfile.
+    pub heredocs: Vec<Heredoc>,
     /// The destination.
     pub destination: Spanned<String>,
 }
@@ -135,9 +149,11 @@ pub struct AddFiles {
     pub chown: Option<Spanned<String>>,
     /// `--chmod`, as for [`CopyFiles::chmod`].
     pub chmod: Option<Spanned<String>>,
-    /// The sources; at least one. None is remote as written, but a variable may make one so:
-    /// see [`remote_source`](super::remote_source).
+    /// The sources; at least one, or a heredoc. None is remote as written, but a variable may make
+    /// one so: see [`remote_source`](super::remote_source).
     pub sources: Vec<Spanned<String>>,
+    /// The files that stand in the Dockerfile.
+    pub heredocs: Vec<Heredoc>,
     /// The destination.
     pub destination: Spanned<String>,
 }

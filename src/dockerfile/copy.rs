@@ -1,10 +1,11 @@
 //! `COPY` and `ADD`.
 
-use super::ast::{AddFiles, CopyFiles, InstructionKind};
+use super::ast::{AddFiles, CopyFiles, Heredoc, InstructionKind};
 use super::diagnostics::{Complaints, Spanned};
 use super::flags::{self, Flags, Known};
 use super::instruction::Statement;
-use super::json_form;
+use super::words::plain_words;
+use super::{heredoc, json_form};
 
 /// What a source of `ADD` that lies outside of the context is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub(super) fn copy(
             return complaints.add(source.span, message, "download it in a RUN");
         }
     }
-    let Parts { mut flags, chmod, sources, destination } = parts;
+    let Parts { mut flags, chmod, sources, heredocs, destination } = parts;
     let (from, chown) = (flags.take("from"), flags.take("chown"));
     if let Some(variable) = from.as_ref().filter(|from| from.value.contains('$')) {
         return complaints.add(
@@ -54,7 +55,7 @@ pub(super) fn copy(
             "name the stage in a FROM, which does: FROM $IMAGE AS name",
         );
     }
-    Some(InstructionKind::Copy(CopyFiles { from, chown, chmod, sources, destination }))
+    Some(InstructionKind::Copy(CopyFiles { from, chown, chmod, sources, heredocs, destination }))
 }
 
 pub(super) fn add(
@@ -71,15 +72,16 @@ pub(super) fn add(
         let message = format!("ADD of {what} is not supported yet");
         return complaints.add(source.span, message, "fetch it in a RUN, or put it in the context");
     }
-    let Parts { mut flags, chmod, sources, destination } = parts;
+    let Parts { mut flags, chmod, sources, heredocs, destination } = parts;
     let chown = flags.take("chown");
-    Some(InstructionKind::Add(AddFiles { chown, chmod, sources, destination }))
+    Some(InstructionKind::Add(AddFiles { chown, chmod, sources, heredocs, destination }))
 }
 
 struct Parts {
     flags: Flags,
     chmod: Option<Spanned<String>>,
     sources: Vec<Spanned<String>>,
+    heredocs: Vec<Heredoc>,
     destination: Spanned<String>,
 }
 
@@ -90,13 +92,26 @@ impl Parts {
         complaints: &mut Complaints,
     ) -> Option<Self> {
         let flags = Flags::read(statement.flags, known, complaints);
-        let mut sources = json_form::list(statement.arguments, complaints)?;
+        let mut sources = match statement.heredocs.as_slice() {
+            [] => json_form::list(statement.arguments, complaints)?,
+            bodies => {
+                let parts = heredoc::around(statement.arguments, bodies);
+                parts.into_iter().flat_map(plain_words).collect()
+            }
+        };
+        let heredocs: Vec<Heredoc> = statement.heredocs.iter().map(heredoc::Body::file).collect();
         if let Some(late) = sources.iter().skip(1).find(|word| is_flag(&word.value, known)) {
             let message = format!("the flag {:?} comes after an argument", late.value);
             let hint = "flags stand between the keyword and the first source";
             return complaints.add(late.span, message, hint);
         }
-        let Some(destination) = sources.pop().filter(|_| !sources.is_empty()) else {
+        let ends_in_heredoc = statement
+            .heredocs
+            .last()
+            .is_some_and(|body| body.range.end == statement.arguments.text().len());
+        let destination = sources.pop().filter(|_| !ends_in_heredoc);
+        let Some(destination) = destination.filter(|_| !sources.is_empty() || !heredocs.is_empty())
+        else {
             let message = format!("{} requires at least two arguments", statement.name);
             let hint = "the last argument is the destination";
             return complaints.add(statement.keyword.span(), message, hint);
@@ -108,8 +123,17 @@ impl Parts {
             let hint = "this release takes octal modes from 0 to 7777, as in --chmod=0755";
             return complaints.add(mode.span, message, hint);
         }
-        Some(Self { flags, chmod, sources, destination })
+        if let Some(odd) = heredocs.iter().find(|heredoc| !is_name(&heredoc.name.value)) {
+            let message = format!("{:?} is no name of a file", odd.name.value);
+            let hint = "the delimiter of a heredoc is the name of the file that it makes";
+            return complaints.add(odd.name.span, message, hint);
+        }
+        Some(Self { flags, chmod, sources, heredocs, destination })
     }
+}
+
+fn is_name(text: &str) -> bool {
+    !matches!(text, "." | "..") && !text.contains(['/', '\0'])
 }
 
 fn is_mode(text: &str) -> bool {

@@ -1,9 +1,13 @@
-//! Finds heredocs (`<<EOF`) in `RUN`, `COPY` and `ADD`, which this release refuses.
+//! Heredocs (`<<EOF`) of `RUN`, `COPY` and `ADD` (Dockerfile reference, "Here-Documents").
 //!
-//! A heredoc is a word outside of quotes: digits, `<<`, maybe `-`, a delimiter. Its body is skipped
-//! so that it is not read as instructions.
+//! A heredoc is a word outside of quotes: digits, `<<`, maybe `-`, a delimiter. Its body follows the
+//! line, up to a line that is the delimiter. In `RUN` the shell reads it, but a heredoc that is the
+//! whole command is the script itself; in `COPY` and `ADD` it is a file named like its delimiter.
 
-use super::diagnostics::Complaints;
+use std::ops::Range;
+
+use super::ast::{Command, Heredoc};
+use super::diagnostics::{Complaints, Spanned};
 use super::fragment::Fragment;
 use super::instruction::Statement;
 use super::json_form;
@@ -13,18 +17,50 @@ use super::lines::Reader;
 #[derive(Debug)]
 struct Opening<'a> {
     fragment: Fragment<'a>,
+    /// Where it stands in the arguments.
+    range: Range<usize>,
     delimiter: String,
+    quoted: bool,
     strip_tabs: bool,
     /// White space between `<<` and the delimiter: then it may as well be a shift of numbers.
     spaced: bool,
 }
 
-/// Complains about the heredocs of a statement and skips their bodies. Returns whether there were any.
-pub(super) fn refuse(
+/// A heredoc that was read.
+#[derive(Clone, Debug)]
+pub(super) struct Body {
+    /// Where its opening stands in the arguments.
+    pub(super) range: Range<usize>,
+    name: Spanned<String>,
+    /// As it stands in the file, with its line breaks.
+    raw: String,
+    quoted: bool,
+    strip_tabs: bool,
+}
+
+impl Body {
+    /// The text without the tabs that `<<-` takes away.
+    fn text(&self) -> String {
+        match self.strip_tabs {
+            true => {
+                self.raw.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
+            }
+            false => self.raw.clone(),
+        }
+    }
+
+    /// The file that it is in `COPY` and `ADD`.
+    pub(super) fn file(&self) -> Heredoc {
+        Heredoc { name: self.name.clone(), text: self.text(), expands: !self.quoted }
+    }
+}
+
+/// Reads the heredocs of a statement; nothing if one is wrong, about which it complains.
+pub(super) fn read(
     statement: &Statement<'_>,
     reader: &mut Reader<'_>,
     complaints: &mut Complaints,
-) -> bool {
+) -> Option<Vec<Body>> {
     let inner;
     let statement = if statement.name == "ONBUILD" {
         inner = Statement::of(statement.arguments, statement.escape);
@@ -34,26 +70,61 @@ pub(super) fn refuse(
     };
     let takes_heredocs = matches!(statement.name.as_str(), "RUN" | "COPY" | "ADD");
     if !takes_heredocs || json_form::is_json(statement.arguments) {
-        return false;
+        return Some(Vec::new());
     }
-    let mut found = false;
+    let mut bodies = Vec::new();
     for opening in openings(statement.arguments) {
-        let ended = reader.skip_heredoc(&opening.delimiter, opening.strip_tabs);
-        if ended || !opening.spaced {
-            found = true;
-            let hint = match statement.name.as_str() {
-                "RUN" => "join the commands with && and line continuations",
-                _ => "put the text into a file of the context",
-            };
-            let message = "heredocs are not supported yet";
-            complaints.note(opening.fragment.span(), message, hint);
-        }
-        if !ended && !opening.spaced {
-            // The body reaches to the end of the file as far as anyone can tell.
-            break;
+        let Opening { fragment, range, delimiter, quoted, strip_tabs, spaced } = opening;
+        match reader.heredoc(&delimiter, strip_tabs) {
+            Some(raw) => {
+                let name = Spanned { value: delimiter, span: fragment.span() };
+                bodies.push(Body { range, name, raw: raw.to_owned(), quoted, strip_tabs });
+            }
+            None if spaced => {}
+            None => {
+                // As far as anyone can tell, everything that follows belongs to it.
+                reader.skip_rest();
+                let message = "the heredoc has no end";
+                let hint =
+                    format!("its last line is {delimiter}, with nothing before or behind it");
+                return complaints.add_hinted(fragment.span(), message.to_owned(), Some(hint));
+            }
         }
     }
-    found
+    Some(bodies)
+}
+
+/// The command of a `RUN` with heredocs: a script, if there is nothing else, or what the shell reads
+/// with the bodies behind it, as they stand in the file. Nothing for a script that names its
+/// interpreter.
+pub(super) fn command(arguments: Fragment<'_>, bodies: &[Body]) -> Option<Command> {
+    let text = arguments.text();
+    match bodies {
+        [only] if only.range == (0..text.len()) => {
+            let script = only.text();
+            (!script.starts_with("#!")).then_some(Command::Shell(script))
+        }
+        _ => Some(Command::Shell(with_bodies(text, bodies))),
+    }
+}
+
+/// A line and the bodies behind it.
+pub(super) fn with_bodies(line: &str, bodies: &[Body]) -> String {
+    let mut text = line.to_owned();
+    for body in bodies {
+        text.push('\n');
+        text.push_str(&body.raw);
+        text.push_str(&body.name.value);
+    }
+    text
+}
+
+/// The parts of the arguments between the openings.
+pub(super) fn around<'a>(arguments: Fragment<'a>, bodies: &[Body]) -> Vec<Fragment<'a>> {
+    let starts = std::iter::once(0).chain(bodies.iter().map(|body| body.range.end));
+    let end = arguments.text().len();
+    let ends = bodies.iter().map(|body| body.range.start).chain([end]);
+    starts.zip(ends).map(|(start, end)| arguments.slice(start..end)).collect()
 }
 
 fn openings(fragment: Fragment<'_>) -> Vec<Opening<'_>> {
@@ -63,14 +134,15 @@ fn openings(fragment: Fragment<'_>) -> Vec<Opening<'_>> {
     while position < text.len() {
         let Some(length) = word_length(&text[position..]) else { return Vec::new() };
         let word = &text[position..position + length];
-        openings.extend(opening(fragment.slice(position..position + length), word));
+        let range = position..position + length;
+        openings.extend(opening(fragment.slice(range.clone()), range, word));
         let after = &text[position + length..];
         position = text.len() - after.trim_start().len();
     }
     openings
 }
 
-fn opening<'a>(fragment: Fragment<'a>, word: &str) -> Option<Opening<'a>> {
+fn opening<'a>(fragment: Fragment<'a>, range: Range<usize>, word: &str) -> Option<Opening<'a>> {
     let rest = word.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<")?;
     let (rest, strip_tabs) = rest.strip_prefix('-').map_or((rest, false), |rest| (rest, true));
     let delimiter = rest.trim_start();
@@ -78,8 +150,10 @@ fn opening<'a>(fragment: Fragment<'a>, word: &str) -> Option<Opening<'a>> {
         return None;
     }
     let spaced = delimiter.len() < rest.len();
-    let delimiter = unquote(delimiter);
-    (!delimiter.is_empty()).then_some(Opening { fragment, delimiter, strip_tabs, spaced })
+    let (written, delimiter) = (delimiter, unquote(delimiter));
+    let quoted = written != delimiter;
+    let opening = Opening { fragment, range, delimiter, quoted, strip_tabs, spaced };
+    (!opening.delimiter.is_empty()).then_some(opening)
 }
 
 /// The bytes of the first word; white space in quotes and behind `<<` belongs to it.

@@ -6,7 +6,7 @@ use super::flags::{self, Flags};
 use super::fragment::Fragment;
 use super::json_form::{self, JsonForm};
 use super::words::{name_and_rest, plain_words, quoted_words, spanned};
-use super::{copy, healthcheck, ports};
+use super::{copy, healthcheck, heredoc, ports};
 
 /// All keywords, for suggestions.
 const KEYWORDS: [&str; 18] = [
@@ -45,6 +45,8 @@ pub(super) struct Statement<'a> {
     pub(super) arguments: Fragment<'a>,
     /// The escape character.
     pub(super) escape: char,
+    /// The heredocs that the arguments open.
+    pub(super) heredocs: Vec<heredoc::Body>,
 }
 
 impl<'a> Statement<'a> {
@@ -58,6 +60,7 @@ impl<'a> Statement<'a> {
             flags: rest.slice(0..end),
             arguments: rest.from(end).trim(),
             escape,
+            heredocs: Vec::new(),
         }
     }
 
@@ -160,6 +163,14 @@ pub(super) fn nearest(
 }
 
 fn run(statement: &Statement<'_>, complaints: &mut Complaints) -> Option<InstructionKind> {
+    if !statement.heredocs.is_empty() {
+        let Some(command) = heredoc::command(statement.arguments, &statement.heredocs) else {
+            let message = "a heredoc that begins with #! is not supported yet";
+            let hint = "name the interpreter before it: RUN python3 <<EOF";
+            return complaints.add(statement.arguments.span(), message, hint);
+        };
+        return Some(InstructionKind::Run { command });
+    }
     let command = command(statement, complaints)?;
     if command == Command::Exec(Vec::new()) {
         return statement.missing(complaints, "a command");
@@ -293,8 +304,10 @@ fn on_build(statement: &Statement<'_>, complaints: &mut Complaints) -> Option<In
     if statement.arguments.is_empty() {
         return statement.missing(complaints, "at least one argument");
     }
-    let inner = Statement::of(statement.arguments, statement.escape);
+    let mut inner = Statement::of(statement.arguments, statement.escape);
+    inner.heredocs.clone_from(&statement.heredocs);
     let instruction = trigger(&inner, complaints)?;
-    let text = spanned(statement.arguments);
+    let line = spanned(statement.arguments);
+    let text = Spanned { value: heredoc::with_bodies(&line.value, &inner.heredocs), ..line };
     Some(InstructionKind::OnBuild(Box::new(Trigger { text, instruction })))
 }

@@ -51,18 +51,26 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Skips the body of a heredoc. Returns whether its last line was found; if not, stays.
-    pub(super) fn skip_heredoc(&mut self, delimiter: &str, strip_tabs: bool) -> bool {
+    /// Takes the body of a heredoc, with its line breaks. Stays if its last line is not found.
+    pub(super) fn heredoc(&mut self, delimiter: &str, strip_tabs: bool) -> Option<&'a str> {
         let before = self.position;
-        while let Some(range) = self.physical_line() {
+        loop {
+            let end = self.position;
+            let Some(range) = self.physical_line() else {
+                self.position = before;
+                return None;
+            };
             let content = &self.source[range];
             let content = if strip_tabs { content.trim_start_matches('\t') } else { content };
             if content == delimiter {
-                return true;
+                return Some(&self.source[before..end]);
             }
         }
-        self.position = before;
-        false
+    }
+
+    /// Skips everything that is left.
+    pub(super) fn skip_rest(&mut self) {
+        self.position = self.source.len();
     }
 
     /// Appends a physical line without its continuation character. Returns whether it had one.

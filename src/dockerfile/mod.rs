@@ -29,11 +29,11 @@ mod words;
 
 pub use ast::{
     AddFiles, ArgDeclaration, Assignment, Command, CopyFiles, Directives, Dockerfile, HealthTest,
-    Healthcheck, Instruction, InstructionKind, Stage, Trigger,
+    Healthcheck, Heredoc, Instruction, InstructionKind, Stage, Trigger,
 };
 pub use copy::{RemoteSource, octal_mode, remote_source};
 pub use diagnostics::{Diagnostic, ParseError, Span, Spanned};
-pub use expand::{ExpandError, Expansion, Words, expand, expand_words};
+pub use expand::{ExpandError, Expansion, Words, expand, expand_text, expand_words};
 pub use parse::{parse, parse_trigger};
 pub use ports::{PortError, exposed_ports};
 

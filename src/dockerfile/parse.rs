@@ -16,11 +16,13 @@ pub fn parse(name: &str, text: &str) -> Result<Dockerfile, ParseError> {
     let (mut reader, directives) = lines::Reader::new(text, &mut complaints);
     let mut file = File::default();
     while let Some(line) = reader.next_line() {
-        let statement = Statement::of(line.whole(), directives.escape);
-        if heredoc::refuse(&statement, &mut reader, &mut complaints) {
-            file.skip(&statement, &mut complaints);
-        } else {
-            file.read(&statement, &mut complaints);
+        let mut statement = Statement::of(line.whole(), directives.escape);
+        match heredoc::read(&statement, &mut reader, &mut complaints) {
+            None => file.skip(&statement, &mut complaints),
+            Some(heredocs) => {
+                statement.heredocs = heredocs;
+                file.read(&statement, &mut complaints);
+            }
         }
     }
     file.check_complete(text, &mut complaints);
@@ -53,14 +55,15 @@ pub fn parse_trigger(text: &str) -> Result<Instruction, ParseError> {
     let (mut reader, directives) = lines::Reader::new(text, &mut complaints);
     let mut read = None;
     while let Some(line) = reader.next_line() {
-        let statement = Statement::of(line.whole(), directives.escape);
+        let mut statement = Statement::of(line.whole(), directives.escape);
         if read.is_some() {
             complaints.note(
                 statement.keyword.span(),
                 "an ONBUILD trigger is a single instruction",
                 None,
             );
-        } else if !heredoc::refuse(&statement, &mut reader, &mut complaints) {
+        } else if let Some(heredocs) = heredoc::read(&statement, &mut reader, &mut complaints) {
+            statement.heredocs = heredocs;
             read = instruction::trigger(&statement, &mut complaints);
         }
     }

@@ -6,9 +6,11 @@ use super::digest;
 use super::graph::{Source, stage_name};
 use super::lower::{Cursor, Line, Lowering, PlanError};
 use super::metadata;
-use super::stage::{CopyKind, CopySource, CopyStep, Parent, StageId, Step};
+use super::stage::{CopyKind, CopySource, CopyStep, InlineFile, Parent, StageId, Step};
 use crate::context::{SelectError, Wildcards, select};
-use crate::dockerfile::{InstructionKind, ParseError, Spanned, octal_mode, remote_source};
+use crate::dockerfile::{
+    Heredoc, InstructionKind, ParseError, Spanned, expand_text, octal_mode, remote_source,
+};
 
 impl Lowering<'_> {
     pub(super) fn copy(
@@ -18,24 +20,25 @@ impl Lowering<'_> {
         line: &Line<'_>,
     ) -> Result<Option<StageId>, PlanError> {
         let dockerfile = &self.request.dockerfile;
-        let (kind, sources, destination, chown, chmod) = match &line.instruction.kind {
+        let (kind, (sources, heredocs), destination, chown, chmod) = match &line.instruction.kind {
             InstructionKind::Copy(c) => {
-                (CopyKind::Copy, &c.sources, &c.destination, &c.chown, &c.chmod)
+                (CopyKind::Copy, (&c.sources, &c.heredocs), &c.destination, &c.chown, &c.chmod)
             }
             InstructionKind::Add(a) => {
-                (CopyKind::Add, &a.sources, &a.destination, &a.chown, &a.chmod)
+                (CopyKind::Add, (&a.sources, &a.heredocs), &a.destination, &a.chown, &a.chmod)
             }
             _ => return Ok(None),
         };
         let from = self.request.graph.copy_source(dockerfile, index, line.instruction)?;
         let words = self.sources(cursor, line, kind, sources)?;
+        let inline = self.inline(cursor, line, heredocs)?;
         let target = self.expand(&cursor.scope, line, destination)?;
-        let into_directory = words.len() > 1 || metadata::names_directory(&target);
+        let into_directory = words.len() + inline.len() > 1 || metadata::names_directory(&target);
         let chown = self.expand_option(cursor, line, chown)?.filter(|owner| !owner.is_empty());
         let chmod = self.mode(cursor, line, chmod)?;
         let source = self.copy_source(from, line, sources, &words)?;
         let destination = metadata::join(&metadata::workdir(&cursor.image), &target);
-        let step = CopyStep { kind, source, destination, into_directory, chown, chmod };
+        let step = CopyStep { kind, source, inline, destination, into_directory, chown, chmod };
         let parent = self.plan.content(cursor.top);
         let inputs = digest::copy(self.common(cursor, &parent), self.plan, &step, &words);
         Ok(Some(self.add(cursor, line, Step::Copy(step), inputs)))
@@ -60,7 +63,7 @@ impl Lowering<'_> {
                             error => self.nothing_matches(line, sources, words, &error).into(),
                         }
                     })?;
-                if selected.is_empty() {
+                if selected.is_empty() && !sources.is_empty() {
                     let span = sources.first().map_or(line.span(), |word| line.word(word));
                     let message =
                         format!("no file of the build context matches {}", words.join(" "));
@@ -144,6 +147,29 @@ impl Lowering<'_> {
             words.push(word);
         }
         Ok(words)
+    }
+
+    /// The files that stand in the Dockerfile.
+    fn inline(
+        &self,
+        cursor: &Cursor,
+        line: &Line<'_>,
+        heredocs: &[Heredoc],
+    ) -> Result<Vec<InlineFile>, ParseError> {
+        let expand = |heredoc: &Heredoc| {
+            if !heredoc.expands {
+                return Ok(heredoc.text.clone());
+            }
+            let expansion = expand_text(&heredoc.text, &|name| cursor.scope.lookup(name));
+            expansion.map(|expansion| expansion.text).map_err(|error| {
+                let span = line.word(&heredoc.name);
+                self.request.dockerfile.error(span, error.to_string(), None)
+            })
+        };
+        let file = |heredoc: &Heredoc| {
+            Ok(InlineFile { name: heredoc.name.value.clone(), text: expand(heredoc)? })
+        };
+        heredocs.iter().map(file).collect()
     }
 
     fn mode(

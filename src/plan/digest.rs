@@ -8,6 +8,7 @@
 //! | argument vector with the shell, environment, working directory, user | x | | | |
 //! | sources, destination, whether it is a directory, `--chown`, `--chmod` | | x | | |
 //! | checksum of the matched context entries, or content digest of `--from` | | x | | |
+//! | name and expanded text of each heredoc | (in the argument vector) | x | | |
 //! | path, user | | | x | |
 //! | runtime config, author, image format | | | | x |
 //!
@@ -16,7 +17,7 @@
 //!
 //! Every input is framed as its name, its number of values, and the values; see `hashing`.
 
-use super::stage::{CopyKind, CopySource, CopyStep, Plan, RunStep, WorkdirStep};
+use super::stage::{CopyKind, CopySource, CopyStep, InlineFile, Plan, RunStep, WorkdirStep};
 use crate::context::checksum;
 use crate::hashing::Framed;
 use crate::model::{Platform, StageDigest};
@@ -89,6 +90,9 @@ pub(super) fn copy(common: Common<'_>, plan: &Plan, step: &CopyStep, sources: &[
     inputs.add("into-directory", step.into_directory.then_some("yes"));
     inputs.add("chown", &step.chown);
     inputs.add("chmod", step.chmod.map(|mode| format!("{mode:o}")));
+    for InlineFile { name, text } in &step.inline {
+        inputs.add("heredoc", [name, text]);
+    }
     match &step.source {
         CopySource::Context { selected, .. } => {
             for selected in selected {

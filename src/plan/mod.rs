@@ -27,6 +27,6 @@ pub use lower::{ImageRequest, PlanError, lower};
 pub use resolve::{Base, ResolveError, resolve};
 pub use scope::{DEFAULT_PATH, Given, Scope};
 pub use stage::{
-    BaseId, CopyKind, CopySource, CopyStep, FileTimes, HistoryStep, ImagePlan, Parent, Place, Plan,
-    RunStep, StageId, StageSpec, Step, Times, WorkdirStep,
+    BaseId, CopyKind, CopySource, CopyStep, FileTimes, HistoryStep, ImagePlan, InlineFile, Parent,
+    Place, Plan, RunStep, StageId, StageSpec, Step, Times, WorkdirStep,
 };

@@ -136,6 +136,8 @@ pub struct CopyStep {
     pub kind: CopyKind,
     /// What is copied.
     pub source: CopySource,
+    /// What is copied besides: files that stand in the Dockerfile.
+    pub inline: Vec<InlineFile>,
     /// The destination, absolute, without a trailing slash.
     pub destination: String,
     /// Whether the destination is a directory by the way it is written: a trailing slash or dot,
@@ -145,6 +147,15 @@ pub struct CopyStep {
     pub chown: Option<String>,
     /// `--chmod`.
     pub chmod: Option<u32>,
+}
+
+/// A file of a COPY or ADD whose content stands in the Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InlineFile {
+    /// Its name in a directory.
+    pub name: String,
+    /// Its content, expanded.
+    pub text: String,
 }
 
 /// Where a COPY takes its files from.

@@ -10,9 +10,11 @@ mod probe;
 mod process;
 mod sandbox;
 mod scratch;
+mod volume;
 
 pub use executor::Executor;
 pub use probe::probe;
 pub use process::harden_builder;
 pub use sandbox::Sandbox;
 pub use scratch::{Scratch, clean_leftovers};
+pub use volume::may_hold_upper;

@@ -49,6 +49,13 @@ async fn destinations_follow_buildkit() {
         ("COPY tree/sub f /srv/", vec!["srv/f 644 0:0 F", "srv/g 644 0:0 G"]),
         ("COPY tree/* /n/", vec!["n/ 755 0:0", "n/g 644 0:0 G", "n/h 644 0:0 H"]),
         ("WORKDIR /bin/w\nCOPY f .", vec!["usr/bin/w/f 644 0:0 F"]),
+        ("COPY <<E /n\n\\$x'y'\nE", vec!["n 644 0:0 $x'y'\n"]),
+        ("ENV x=z\nCOPY <<E /bin\n$x\nE", vec!["usr/bin/E 644 0:0 z\n"]),
+        (
+            "COPY --chown=5 --chmod=600 f <<E <<'F' /n/\nE\n$x\nF",
+            vec!["n/ 755 5:5", "n/E 600 5:5 ", "n/F 600 5:5 $x\n", "n/f 600 5:5 F"],
+        ),
+        ("ADD <<E /flink\ne\nE", vec!["file 644 0:0 e\n"]),
         ("WORKDIR /bin/w", vec!["usr/bin/w/ 755 0:0"]),
         ("USER app\nWORKDIR /srv/w", vec!["srv/w/ 755 1000:1001"]),
         ("COPY --chown=app f /a/", vec!["a/ 755 1000:1001", "a/f 644 1000:1001 F"]),

@@ -20,8 +20,8 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
-use super::index::{self, Files, Stat, State};
-use super::objects::{Snapshot, Store};
+use super::index::{self, Files, Near, Stat, State};
+use super::objects::{Ahead, Snapshot, Store};
 use super::repository::Repository;
 use crate::context::identity::{EXECUTABLE_MODE, SUBMODULE_MODE, TreeRow};
 use crate::context::walk::Tracking;
@@ -38,6 +38,13 @@ pub(super) struct Tracked {
     written: Time,
     objects: Arc<Store>,
     packs: Snapshot,
+}
+
+/// Where the last question of a thread was answered; the next is mostly answered close by.
+#[derive(Debug, Default)]
+pub(super) struct Cursor {
+    files: Near,
+    pack: Ahead,
 }
 
 /// Seconds and nanoseconds; nought nanoseconds may mean that they are not known.
@@ -95,7 +102,7 @@ impl Tracked {
     }
 
     /// What git knows about a path of the context that has this stat data.
-    pub(super) fn track(&self, path: &[u8], metadata: &Metadata) -> Tracking {
+    pub(super) fn track(&self, path: &[u8], metadata: &Metadata, cursor: &mut Cursor) -> Tracking {
         let executable = metadata.mode() & 0o100 != 0;
         let mode = |executable| if executable { 0o755 } else { 0o644 };
         match self.submodule(path) {
@@ -103,7 +110,9 @@ impl Tracked {
             Some(_) => return Tracking::Modified { mode: mode(executable) },
             None => {}
         }
-        let Some(State { object, executable: recorded, stat }) = self.files.get(path) else {
+        let Some(State { object, executable: recorded, stat }) =
+            self.files.get(path, &mut cursor.files)
+        else {
             return Tracking::Untracked;
         };
         let mode = mode(if self.trusts_file_mode { executable } else { recorded });
@@ -111,7 +120,7 @@ impl Tracked {
             Some(stat)
                 if is_of(stat, metadata)
                     && !self.is_racy(metadata)
-                    && self.has_size(object, metadata) =>
+                    && self.has_size(object, metadata, &mut cursor.pack) =>
             {
                 Tracking::Clean { object, mode }
             }
@@ -132,8 +141,9 @@ impl Tracked {
     }
 
     /// Whether the blob is here and as long as the file; see the module's text.
-    fn has_size(&self, object: ObjectId, metadata: &Metadata) -> bool {
-        self.objects.size_from(&self.packs, object).is_ok_and(|size| size == metadata.len())
+    fn has_size(&self, object: ObjectId, metadata: &Metadata, ahead: &mut Ahead) -> bool {
+        let size = self.objects.size_from(&self.packs, object, ahead);
+        size.is_ok_and(|size| size == metadata.len())
     }
 
     /// Whether the file may have been written again after the index without a trace in its times.

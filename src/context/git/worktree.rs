@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use super::repository::Repository;
-use super::tracked::Tracked;
+use super::tracked::{self, Tracked};
 use crate::context::disk::Disk;
 use crate::context::entry::Content;
 use crate::context::lfs::LfsPlace;
 use crate::context::path::{join_names, split_name};
 use crate::context::read::{join, open_entry, read_file};
-use crate::context::walk::{Tracker, Tracking};
+use crate::context::walk::{Follower, Tracker, Tracking};
 use crate::context::{
     At, Commit, ContextEntry, ContextError, ContextOptions, ContextSource, GitDirectory, Identity,
     Listing,
@@ -121,8 +121,20 @@ impl ContextSource for WorktreeContext {
 }
 
 impl Tracker for Tracked {
-    fn track(&self, path: &[u8], metadata: &Metadata) -> Tracking {
-        Self::track(self, path, metadata)
+    fn follow(&self) -> Box<dyn Follower + '_> {
+        Box::new(Asking { tracked: self, cursor: tracked::Cursor::default() })
+    }
+}
+
+/// One thread's questions.
+struct Asking<'a> {
+    tracked: &'a Tracked,
+    cursor: tracked::Cursor,
+}
+
+impl Follower for Asking<'_> {
+    fn track(&mut self, path: &[u8], metadata: &Metadata) -> Tracking {
+        self.tracked.track(path, metadata, &mut self.cursor)
     }
 }
 

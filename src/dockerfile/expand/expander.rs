@@ -8,6 +8,9 @@ use super::pattern::{self, Pattern};
 /// Expansions in expansions (`${a:-${b:-...}}`) nest at most this deep.
 pub(super) const MAX_DEPTH: usize = 64;
 
+/// How many characters of a text an error repeats.
+const SHOWN: usize = 80;
+
 /// Gives the value of a variable, if it is set.
 pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -15,10 +18,11 @@ pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub(super) fn run(
     word: &str,
     escape: char,
+    quotes: Quotes,
     lookup: Lookup<'_>,
 ) -> Result<(Texts, BTreeSet<String>), ExpandError> {
-    let mut expander =
-        Expander { word, rest: word, escape, lookup, used: BTreeSet::new(), depth: 0 };
+    let used = BTreeSet::new();
+    let mut expander = Expander { word, rest: word, escape, quotes, lookup, used, depth: 0 };
     let texts = expander.until(None, Escapes::Removed)?;
     Ok((texts, expander.used))
 }
@@ -59,6 +63,15 @@ impl Texts {
     }
 }
 
+/// What quotes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quotes {
+    /// They keep text together, and go.
+    Special,
+    /// Characters like others.
+    Plain,
+}
+
 /// What becomes of escape characters: patterns need them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Escapes {
@@ -81,6 +94,7 @@ struct Expander<'a> {
     word: &'a str,
     rest: &'a str,
     escape: char,
+    quotes: Quotes,
     lookup: Lookup<'a>,
     used: BTreeSet<String>,
     depth: usize,
@@ -98,8 +112,12 @@ impl Expander<'_> {
         next
     }
 
+    /// What is expanded, for errors; of a long text the beginning.
     fn word(&self) -> String {
-        self.word.to_owned()
+        match self.word.char_indices().nth(SHOWN) {
+            Some((end, _)) => format!("{}...", &self.word[..end]),
+            None => self.word.to_owned(),
+        }
     }
 
     fn look_up(&mut self, name: &str) -> Option<String> {
@@ -125,8 +143,12 @@ impl Expander<'_> {
                 return Ok(texts);
             }
             match character {
-                '\'' => texts.add_whole(&self.single_quoted()?),
-                '"' => texts.add_whole(&self.double_quoted(escapes)?),
+                '\'' if self.quotes == Quotes::Special => {
+                    texts.add_whole(&self.single_quoted()?);
+                }
+                '"' if self.quotes == Quotes::Special => {
+                    texts.add_whole(&self.double_quoted(escapes)?);
+                }
                 '$' => texts.add(&self.dollar()?),
                 _ if character == self.escape => {
                     if escapes == Escapes::Kept {

@@ -9,4 +9,4 @@ mod pattern;
 mod word;
 
 pub use error::ExpandError;
-pub use word::{Expansion, Words, expand, expand_words};
+pub use word::{Expansion, Words, expand, expand_text, expand_words};

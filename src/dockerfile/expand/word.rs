@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::error::ExpandError;
-use super::expander;
+use super::expander::{self, Quotes};
 
 /// A word after expansion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,20 @@ pub fn expand(
     escape: char,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Expansion, ExpandError> {
-    let (texts, used) = expander::run(word, escape, lookup)?;
+    let (texts, used) = expander::run(word, escape, Quotes::Special, lookup)?;
+    Ok(Expansion { text: texts.text, used })
+}
+
+/// Expands the variables of a heredoc, in which quotes are characters like others and the escape
+/// character is a backslash whatever the Dockerfile says; it goes, whatever it stands before.
+///
+/// # Errors
+/// As [`expand`].
+pub fn expand_text(
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Expansion, ExpandError> {
+    let (texts, used) = expander::run(text, '\\', Quotes::Plain, lookup)?;
     Ok(Expansion { text: texts.text, used })
 }
 
@@ -47,6 +60,6 @@ pub fn expand_words(
     escape: char,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Words, ExpandError> {
-    let (texts, used) = expander::run(word, escape, lookup)?;
+    let (texts, used) = expander::run(word, escape, Quotes::Special, lookup)?;
     Ok(Words { words: texts.finish(), used })
 }

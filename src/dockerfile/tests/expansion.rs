@@ -205,3 +205,19 @@ fn words_are_split_after_expansion_but_not_in_quotes() {
         assert_eq!(expand_words(word, '\\', &lookup).unwrap().words, expected, "{word}");
     }
 }
+
+#[test]
+fn in_heredocs_quotes_are_plain_and_backslashes_go() {
+    let lookup = |name: &str| (name == "x").then(|| "v".to_owned());
+    for (text, expected) in [
+        ("a '$x' \"${x}\"\n", "a 'v' \"v\"\n"),
+        ("it's \\$x \\n \\\\ `$x`", "it's $x n \\ `v`"),
+        ("${y:-'d'}", "'d'"),
+        ("", ""),
+    ] {
+        assert_eq!(super::super::expand_text(text, &lookup).unwrap().text, expected, "{text}");
+    }
+    let long = format!("{}${{", "x".repeat(500));
+    let error = super::super::expand_text(&long, &lookup).unwrap_err();
+    assert!(error.to_string().len() < 200, "{error}");
+}

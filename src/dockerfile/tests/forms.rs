@@ -231,6 +231,52 @@ fn triggers_are_kept_as_text_and_read() {
 }
 
 #[test]
+fn a_heredoc_alone_is_the_script() {
+    for (text, expected) in [
+        ("RUN <<EOF\nmake\n\tall $x \\\n# kept\n\nEOF", "make\n\tall $x \\\n# kept\n\n"),
+        ("RUN <<-'a b'\n\t\tmake\n\t all\n\ta b", "make\n all\n"),
+        ("RUN <<EOF\nEOF", ""),
+        ("RUN << EOF\nmake\nEOF", "make\n"),
+    ] {
+        let InstructionKind::Run { command } = instruction(text) else { panic!("{text}") };
+        assert_eq!(command, shell(expected), "{text}");
+    }
+}
+
+#[test]
+fn other_heredocs_are_left_to_the_shell() {
+    for (text, expected) in [
+        ("RUN cat <<EOF > x\na\nEOF", "cat <<EOF > x\na\nEOF"),
+        ("RUN cat 3<<-'E F' <<b\n\tx\n\tE F\ny\nb", "cat 3<<-'E F' <<b\n\tx\nE F\ny\nb"),
+        ("RUN a \\\n <<\"EOF\" \\\n b\nx\nEOF", "a  <<\"EOF\"  b\nx\nEOF"),
+    ] {
+        let InstructionKind::Run { command } = instruction(text) else { panic!("{text}") };
+        assert_eq!(command, shell(expected), "{text}");
+    }
+    let text = "ONBUILD RUN cat <<EOF\nx\nEOF";
+    let InstructionKind::OnBuild(trigger) = instruction(text) else { panic!() };
+    assert_eq!(trigger.text.value, "RUN cat <<EOF\nx\nEOF");
+    let again = super::super::parse_trigger(&trigger.text.value).unwrap();
+    assert_eq!(again.kind, trigger.instruction.kind);
+}
+
+#[test]
+fn heredocs_of_copy_are_files() {
+    let text = "COPY --chmod=600 a <<one <<-\"two\" b /c/\n$x\none\n\t\t$y\r\ntwo";
+    let InstructionKind::Copy(copy) = instruction(text) else { panic!() };
+    assert_eq!(values(&copy.sources), ["a", "b"]);
+    assert_eq!(copy.destination.value, "/c/");
+    let found: Vec<_> = copy
+        .heredocs
+        .iter()
+        .map(|file| (file.name.value.as_str(), file.text.as_str(), file.expands))
+        .collect();
+    assert_eq!(found, [("one", "$x\n", true), ("two", "$y\r\n", false)]);
+    let InstructionKind::Add(add) = instruction("ADD <<EOF /x\nEOF") else { panic!() };
+    assert!(add.sources.is_empty() && add.heredocs.len() == 1);
+}
+
+#[test]
 fn what_only_looks_like_a_heredoc_is_none() {
     for text in [
         "RUN echo \"<<EOF\"",

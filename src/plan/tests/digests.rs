@@ -11,6 +11,9 @@ use crate::plan::{Inputs, Plan};
 
 const TEXT: &str = "ARG BASE=base\nFROM $BASE\nARG USED=1\nARG UNUSED=1\nENV E=1\nWORKDIR /w\nUSER app\n\
                     COPY a b /d/\nCOPY --chown=1:2 --chmod=640 tree /t\nRUN make $USED\nCMD x\n";
+/// With files and a script that stand in the Dockerfile.
+const HEREDOCS: &str = "FROM base\nARG USED=1\nCOPY <<A <<'B' /d/\na $USED\nA\nb $USED\nB\n\
+                        RUN <<EOF\nmake $USED\nEOF\n";
 
 fn start(text: &str) -> Build {
     build(text)
@@ -89,6 +92,27 @@ fn changes_of_the_dockerfile() {
         ("CMD x\n", "CMD x\nRUN more\n", Reach::Image),
     ] {
         assert_eq!(with(from, to), expected, "{from:?} -> {to:?}");
+    }
+}
+
+#[test]
+fn changes_of_heredocs() {
+    let stages = |text: &str| digests(&start(text).plan().unwrap()).0;
+    let before = stages(HEREDOCS);
+    for (from, to, changed) in [
+        ("a $USED", "A $USED", [true, true]),
+        ("b $USED", "b ${USED}", [true, true]),
+        ("a $USED", "a ${USED}", [false, false]),
+        ("ARG USED=1", "ARG USED=2", [true, true]),
+        ("<<A", "<<'A'", [true, true]),
+        ("<<A <<'B' /d/\na $USED\nA\n", "<<C <<'B' /d/\na $USED\nC\n", [true, true]),
+        ("make $USED\n", "make $USED\n\n", [false, true]),
+        ("RUN <<EOF\nmake $USED\nEOF", "RUN <<END\nmake $USED\nEND", [false, false]),
+    ] {
+        assert!(HEREDOCS.contains(from), "{from}");
+        let after = stages(&HEREDOCS.replacen(from, to, 1));
+        let found = [0, 1].map(|at| before[at] != after[at]);
+        assert_eq!(found, changed, "{from:?} -> {to:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The files that an index knows.
 
-use super::paths::Paths;
+use super::paths::{Near, Paths};
 use crate::context::ObjectId;
 
 /// Seconds and nanoseconds; nought nanoseconds may mean that they are not known.
@@ -88,9 +88,9 @@ impl Files {
         self.paths.memory() + self.records.capacity() * size_of::<Record>()
     }
 
-    /// What is known of the file with this path.
-    pub(in crate::context::git) fn get(&self, path: &[u8]) -> Option<State> {
-        self.paths.find(path).map(|number| self.records[number].state())
+    /// What is known of the file with this path, looked for first where the last one was.
+    pub(in crate::context::git) fn get(&self, path: &[u8], near: &mut Near) -> Option<State> {
+        self.paths.find(path, near).map(|number| self.records[number].state())
     }
 }
 

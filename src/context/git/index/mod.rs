@@ -22,6 +22,7 @@ mod read;
 
 use error::IndexError;
 pub(super) use files::{Files, Stat, State, Time};
+pub(super) use paths::Near;
 pub(super) use read::read;
 
 #[cfg(test)]

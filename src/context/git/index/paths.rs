@@ -8,6 +8,12 @@ use std::cmp::Ordering;
 /// How many paths make a block.
 const BLOCK: usize = 16;
 
+/// Where a path was looked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::context::git) struct Near {
+    block: usize,
+}
+
 /// Paths in the order of their bytes.
 #[derive(Debug, Default)]
 pub(super) struct Paths {
@@ -68,10 +74,24 @@ impl Paths {
         self.bytes.push(value as u8);
     }
 
-    /// The number of a path.
-    pub(super) fn find(&self, wanted: &[u8]) -> Option<usize> {
-        let after = self.blocks.partition_point(|&start| self.entry(start).1 <= wanted);
-        let block = after.checked_sub(1)?;
+    /// The number of a path, looked for first in the block of the last one that was, and after it.
+    pub(super) fn find(&self, wanted: &[u8], near: &mut Near) -> Option<usize> {
+        let begins_by = |block: usize| {
+            let start = self.blocks.get(block);
+            start.is_some_and(|&start| self.entry(start).1 <= wanted)
+        };
+        let block = match near.block {
+            block if !begins_by(block) => None,
+            block if !begins_by(block + 1) => Some(block),
+            block if !begins_by(block + 2) => Some(block + 1),
+            _ => None,
+        };
+        let search = || {
+            let after = self.blocks.partition_point(|&start| self.entry(start).1 <= wanted);
+            after.checked_sub(1)
+        };
+        let block = block.or_else(search)?;
+        near.block = block;
         let mut at = self.blocks[block];
         // How much of the path is that of the last one looked at, which is below it.
         let mut matched = 0;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use sha1::{Digest as _, Sha1};
 
 use super::paths::Paths;
-use super::{Files, IndexError, Stat, State, read};
+use super::{Files, IndexError, Near, Stat, State, read};
 use crate::context::ObjectId;
 use crate::context::git::objects::tests::Git;
 use crate::context::git::repository::object_id;
@@ -67,7 +67,7 @@ fn assert_same(place: &Path, prefix: &str) {
         };
         let settled = entry.flags & 0x3000 == 0 && entry.flags_extended & 0x2000 == 0;
         let has_stat = settled && entry.mode & 0o170_000 == 0o100_000;
-        let state = index.files.get(path).unwrap();
+        let state = index.files.get(path, &mut Near::default()).unwrap();
         assert_eq!(state.stat, has_stat.then_some(stat), "{:?}", path.escape_ascii().to_string());
         assert_eq!(state.object, object_id(entry.id));
         assert!(!settled || state.executable == (entry.mode & 0o100 != 0));
@@ -75,8 +75,8 @@ fn assert_same(place: &Path, prefix: &str) {
     }
     assert!(paths.len() > 30 && paths.len() == index.files.len(), "{}", paths.len());
     assert_eq!(index.submodules, submodules);
-    assert_eq!(index.files.get(b"nowhere"), None);
-    assert_eq!(index.files.get(b""), None);
+    assert_eq!(index.files.get(b"nowhere", &mut Near::default()), None);
+    assert_eq!(index.files.get(b"", &mut Near::default()), None);
 }
 
 #[test]
@@ -96,7 +96,15 @@ fn indexes_of_all_versions_read_as_libgit2_reads_them() {
         git.run(&["update-index", "--force-write-index", "--index-version", version], b"");
         assert_eq!(fs_err::read(place(&git)).unwrap()[7].to_string(), version);
         assert_same(&place(&git), "");
-        assert_eq!(read(&place(&git), b"").unwrap().files.get(b"later").unwrap().stat, None);
+        assert_eq!(
+            read(&place(&git), b"")
+                .unwrap()
+                .files
+                .get(b"later", &mut Near::default())
+                .unwrap()
+                .stat,
+            None
+        );
     }
     git.run(&["-c", "index.skipHash=true", "update-index", "--force-write-index"], b"");
     assert!(fs_err::read(place(&git)).unwrap().ends_with(&[0; 20]));
@@ -116,10 +124,11 @@ fn paths_whose_length_does_not_fit_are_read() {
         git.run(&["update-index", "--force-write-index", "--index-version", version], b"");
         let files = read(&place(&git), b"").unwrap().files;
         for length in lengths {
-            let state = files.get(&long.as_bytes()[long.len() - length..]).unwrap();
+            let path = &long.as_bytes()[long.len() - length..];
+            let state = files.get(path, &mut Near::default()).unwrap();
             assert_eq!(state.object.to_string(), blob);
         }
-        assert!(files.get(b"run.sh").unwrap().executable);
+        assert!(files.get(b"run.sh", &mut Near::default()).unwrap().executable);
     }
 }
 
@@ -234,7 +243,8 @@ fn a_file_takes_few_bytes() {
     let known = State { stat: Some(stat(999_999_999)), ..state };
     files.push(b"a", known);
     files.push(b"b", State { stat: Some(stat(1 << 31)), ..state });
-    assert_eq!((files.get(b"a"), files.get(b"b")), (Some(known), Some(state)));
+    let near = &mut Near::default();
+    assert_eq!((files.get(b"a", near), files.get(b"b", near)), (Some(known), Some(state)));
 }
 
 proptest! {
@@ -246,12 +256,15 @@ proptest! {
         let mut found = Paths::default();
         paths.iter().for_each(|path| found.push(path.as_bytes()));
         found.finish();
+        // Wherever the last one was, in order or not.
+        let near = &mut Near::default();
         for (number, path) in paths.iter().enumerate() {
-            prop_assert_eq!(found.find(path.as_bytes()), Some(number));
+            prop_assert_eq!(found.find(path.as_bytes(), near), Some(number));
         }
         for other in others {
             let number = paths.iter().position(|path| *path == other);
-            prop_assert_eq!(found.find(other.as_bytes()), number);
+            prop_assert_eq!(found.find(other.as_bytes(), near), number);
+            prop_assert_eq!(found.find(other.as_bytes(), &mut Near::default()), number);
         }
     }
 

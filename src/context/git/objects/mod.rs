@@ -34,6 +34,7 @@ mod store;
 
 pub(super) use error::ObjectError;
 pub(super) use kind::ObjectKind;
+pub(super) use pack::Ahead;
 pub(super) use reader::ObjectReader;
 pub(super) use store::{Snapshot, Store};
 

@@ -24,6 +24,9 @@ const AHEAD: usize = 64;
 /// What the first compressed bytes are at most: a Huffman table of some three hundred, and a few.
 const FAR_AHEAD: usize = 512;
 
+/// What is read of entries that lie close together: sixteen of half a KiB for one call.
+const READ_AHEAD: usize = 8 << 10;
+
 /// How many packs stay open; a partial clone may have thousands.
 const HELD: u64 = 256;
 
@@ -67,6 +70,18 @@ pub(super) struct PackEntry {
     /// The first bytes from there.
     ahead: [u8; AHEAD],
     ahead_length: usize,
+}
+
+/// The number of a pack and a position in it.
+type Place = (u64, u64);
+
+/// Part of a pack that a thread has read, for headers of entries that it asks for in their order.
+#[derive(Debug, Default)]
+pub(in crate::context::git) struct Ahead {
+    bytes: Vec<u8>,
+    start: Place,
+    /// What was asked for last.
+    last: Place,
 }
 
 /// An opened pack: one that stays open, or one that is closed after use.
@@ -113,12 +128,34 @@ impl Pack {
     /// Reads the header of the entry at a position.
     pub(super) fn entry(&self, at: u64) -> io::Result<PackEntry> {
         let opened = self.opened()?;
-        if !(HEADER..opened.end).contains(&at) {
-            return Err(malformed("the index names a position outside of the pack"));
-        }
         let mut bytes = [0; AHEAD];
-        let left = usize::try_from(opened.end - at).unwrap_or(AHEAD).min(AHEAD);
+        let left = opened.left(at)?;
         opened.file.read_exact_at(&mut bytes[..left], at)?;
+        Self::parse_entry(at, bytes, left)
+    }
+
+    /// As [`Self::entry`], for positions that mostly come in their order: what follows the last one
+    /// was read with it.
+    pub(super) fn entry_ahead(&self, at: u64, ahead: &mut Ahead) -> io::Result<PackEntry> {
+        let opened = self.opened()?;
+        let mut bytes = [0; AHEAD];
+        let left = opened.left(at)?;
+        let place = (self.number, at);
+        match ahead.get(place, left) {
+            Some(held) => bytes[..left].copy_from_slice(held),
+            None if ahead.is_soon_after(place) => {
+                let all = usize::try_from(opened.end - at).unwrap_or(READ_AHEAD).min(READ_AHEAD);
+                let held =
+                    ahead.fill(place, all, |buffer| opened.file.read_exact_at(buffer, at))?;
+                bytes[..left].copy_from_slice(&held[..left]);
+            }
+            None => opened.file.read_exact_at(&mut bytes[..left], at)?,
+        }
+        ahead.last = place;
+        Self::parse_entry(at, bytes, left)
+    }
+
+    fn parse_entry(at: u64, mut bytes: [u8; AHEAD], left: usize) -> io::Result<PackEntry> {
         let ended_early = || malformed("the header of its entry has no end");
         let (stored, size, length) = parse(&bytes[..left], at).ok_or_else(ended_early)?;
         bytes.copy_within(length..left, 0);
@@ -148,7 +185,46 @@ impl Pack {
     }
 }
 
+impl Ahead {
+    /// The bytes at a place, if they are held.
+    fn get(&self, (pack, at): Place, length: usize) -> Option<&[u8]> {
+        let (held, start) = self.start;
+        let from = usize::try_from(at.checked_sub(start)?).ok()?;
+        self.bytes.get(from..from + length).filter(|_| held == pack)
+    }
+
+    /// Whether one read would have covered the last place and this one.
+    fn is_soon_after(&self, (pack, at): Place) -> bool {
+        let (last, before) = self.last;
+        last == pack && at.checked_sub(before).is_some_and(|distance| distance < READ_AHEAD as u64)
+    }
+
+    /// Holds what `read` says is at a place.
+    fn fill(
+        &mut self,
+        place: Place,
+        length: usize,
+        read: impl FnOnce(&mut [u8]) -> io::Result<()>,
+    ) -> io::Result<&[u8]> {
+        self.bytes.resize(length, 0);
+        self.start = place;
+        if let Err(error) = read(&mut self.bytes) {
+            self.bytes.clear();
+            return Err(error);
+        }
+        Ok(&self.bytes)
+    }
+}
+
 impl Opened {
+    /// How much of an entry at a position is read at once.
+    fn left(&self, at: u64) -> io::Result<usize> {
+        match (HEADER..self.end).contains(&at) {
+            true => Ok(usize::try_from(self.end - at).unwrap_or(AHEAD).min(AHEAD)),
+            false => Err(malformed("the index names a position outside of the pack")),
+        }
+    }
+
     /// Opens the pack and its index, and checks that they belong together.
     fn open(path: &Path, room: &AtomicU64) -> io::Result<Self> {
         let index = PackIndex::open(&path.with_extension("idx"), room)?;

@@ -12,7 +12,7 @@ use super::delta::{Patched, Sizes};
 use super::error::malformed;
 use super::inflate::Inflated;
 use super::loose::{self, Loose};
-use super::pack::{Pack, PackEntry, Stored};
+use super::pack::{Ahead, Pack, PackEntry, Stored};
 use super::pack_index;
 use super::reader::{Content, Found, ObjectReader};
 use super::{ObjectError, ObjectKind};
@@ -57,14 +57,14 @@ impl Packs {
     }
 
     /// The size of an object of these packs; nothing if that takes a longer look.
-    fn size(&self, id: ObjectId) -> Option<u64> {
+    fn size(&self, id: ObjectId, ahead: &mut Ahead) -> Option<u64> {
         let count = self.list.len();
         let last = self.last.load(Ordering::Relaxed);
         for number in (0..count).map(|step| (last + step) % count) {
             let pack = &self.list[number];
             let Some(at) = pack.find(id).ok()? else { continue };
             self.remember(number);
-            let entry = pack.entry(at).ok()?;
+            let entry = pack.entry_ahead(at, ahead).ok()?;
             return match entry.stored {
                 Stored::Whole(_) => Some(entry.size),
                 Stored::OffsetDelta(_) | Stored::NamedDelta(_) => {
@@ -173,8 +173,9 @@ impl Store {
         &self,
         snapshot: &Snapshot,
         id: ObjectId,
+        ahead: &mut Ahead,
     ) -> Result<u64, ObjectError> {
-        match snapshot.0.size(id) {
+        match snapshot.0.size(id, ahead) {
             Some(size) => Ok(size),
             None => self.size(id),
         }

@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use super::{Git, id, noise, read, told};
 use crate::context::ObjectId;
-use crate::context::git::objects::{ObjectKind, Store};
+use crate::context::git::objects::{Ahead, ObjectKind, Store};
 
 /// A history of files that resemble each other, with all kinds of objects.
 fn history() -> Git {
@@ -40,11 +40,22 @@ fn assert_same(git: &Git, name: &str) {
 fn assert_store(git: &Git, store: &Store, name: &str) {
     let objects = git.all();
     assert!(objects.len() > 80, "{name}");
+    assert_sizes(store, &objects, name);
     for (id, kind, content) in objects {
         assert_eq!(store.size(id).unwrap(), content.len() as u64, "{name}: {id}");
         assert_eq!(store.header(id).unwrap(), (kind, content.len() as u64), "{name}: {id}");
         let found = read(store, id).unwrap_or_else(|error| panic!("{name}: {}", told(&error)));
         assert!(found == (kind, content), "{name}: {id}");
+    }
+}
+
+/// Asks for sizes in the order of the packs and against it, and for some again.
+fn assert_sizes(store: &Store, objects: &[(ObjectId, ObjectKind, Vec<u8>)], name: &str) {
+    let (snapshot, mut ahead) = (store.snapshot(), Ahead::default());
+    let forth = objects.iter().flat_map(|object| [object, &objects[0], object]);
+    for (id, _, content) in objects.iter().chain(objects.iter().rev()).chain(forth) {
+        let size = store.size_from(&snapshot, *id, &mut ahead).unwrap();
+        assert_eq!(size, content.len() as u64, "{name}: {id}");
     }
 }
 
