@@ -39,6 +39,7 @@ struct Bench {
 
 impl Bench {
     /// `None`, and the reason printed, for who is not root.
+    #[expect(clippy::print_stderr, reason = "who reads the log of a test run wants to know")]
     fn new() -> Option<Self> {
         if !is_root() {
             eprintln!("skipped: only root can change its root");

@@ -68,10 +68,6 @@ impl Injection {
     }
 
     /// Gives a file. Its content is never on a disk; it cannot be written, whoever tries.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "secrets come here once steps in trees have mounts")
-    )]
     pub(in crate::init) fn add(&mut self, file: &GivenFile<'_>) -> Result<(), Failure> {
         let action = || format!("cannot hold {} in memory", file.path.display());
         let memory = in_memory("given", file.content, file.mode).or_fail(action)?;

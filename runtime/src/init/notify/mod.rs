@@ -56,9 +56,7 @@ mod trial;
 
 pub(super) use calls::Extent;
 pub(super) use handover::pair;
-#[cfg(test)]
-use injection::GivenFile;
-pub(super) use injection::Injection;
+pub(super) use injection::{GivenFile, Injection};
 pub(super) use listener::{Listener, install, serve};
 pub(super) use skeleton::fill;
 pub(super) use trial::try_out;
