@@ -9,7 +9,7 @@ use std::slice::from_ref;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use longshore_runtime::{Error, Mount, MountKind, Owner, Secret, Tree};
+use longshore_runtime::{Error, Mount, MountKind, Owner, Rung, Secret, Tree};
 
 use crate::bench::{Bench, Ran, Taken, dir, file, file_of, link, owned, whiteout};
 
@@ -50,9 +50,14 @@ fn none() -> Vec<String> {
     Vec::new()
 }
 
+/// A bench on the rung that has mounts.
+fn bench() -> Option<Bench> {
+    Bench::new().filter(|bench| bench.is_on(Rung::OverlayFull))
+}
+
 #[test]
 fn layers_are_bound_read_only_or_with_writes_thrown_away() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let root = [bench.busybox()];
     let below = bench.layer(
         &[],
@@ -77,7 +82,7 @@ fn layers_are_bound_read_only_or_with_writes_thrown_away() {
 
 #[test]
 fn a_file_is_bound_on_a_file_that_need_not_be_there() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let root = [bench.busybox()];
     let source = [bench.layer(&[], &[dir("d", 0o755), owned(file("d/f", "content"), 7, 8)])];
     for target in ["/new/place/f", "/etc/passwd", "/etc/hostname"] {
@@ -95,7 +100,7 @@ fn a_file_is_bound_on_a_file_that_need_not_be_there() {
 
 #[test]
 fn an_image_without_layers_has_mounts_too() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let busybox = [bench.busybox()];
     let mounts = || {
         vec![
@@ -113,7 +118,7 @@ fn an_image_without_layers_has_mounts_too() {
 
 #[test]
 fn mount_points_never_enter_the_layer() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let base = bench.busybox();
     let top = bench.layer(
         from_ref(&base),
@@ -135,7 +140,7 @@ fn mount_points_never_enter_the_layer() {
 
 #[test]
 fn targets_that_cannot_be_are_refused_with_a_reason() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let base = bench.busybox();
     let odd = [
         file("file", ""),
@@ -172,7 +177,7 @@ fn targets_that_cannot_be_are_refused_with_a_reason() {
 
 #[test]
 fn links_of_the_image_lead_no_mount_out_of_it() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let base = bench.busybox();
     let outside = bench.root.path().join("outside");
     fs::create_dir(&outside).unwrap();
@@ -196,7 +201,7 @@ fn links_of_the_image_lead_no_mount_out_of_it() {
 
 #[test]
 fn mounts_nest_in_whatever_order_they_are_given() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let root = [bench.busybox()];
     let source = [bench.layer(&[], &[dir("src", 0o755), file("src/main", "code")])];
     let caches = bench.root.path().join("work/caches");
@@ -224,7 +229,7 @@ fn mounts_nest_in_whatever_order_they_are_given() {
 
 #[test]
 fn caches_outlive_steps_and_are_made_once() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let root = [bench.busybox()];
     let caches = bench.root.path().join("work/caches");
     fs::create_dir(&caches).unwrap();
@@ -248,7 +253,7 @@ fn caches_outlive_steps_and_are_made_once() {
 
 #[test]
 fn a_new_cache_takes_its_content_from_layers() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let root = [bench.busybox()];
     let caches = bench.root.path().join("work/caches");
     fs::create_dir(&caches).unwrap();
@@ -285,7 +290,7 @@ fn a_new_cache_takes_its_content_from_layers() {
 
 #[test]
 fn a_tmpfs_is_empty_and_as_large_as_it_says() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let root = [bench.busybox()];
     let script = "ls -A /tmp; stat -c '%a %u' /tmp; dd if=/dev/zero of=/tmp/f bs=64k count=32 2>&1";
     let mounts = vec![mount("/tmp", tmpfs(Some(1 << 20)))];
@@ -298,7 +303,7 @@ fn a_tmpfs_is_empty_and_as_large_as_it_says() {
 
 #[test]
 fn secrets_are_read_by_whom_they_are_for_and_never_written() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let root = [bench.busybox()];
     let word = format!("never-on-disk-{}", std::process::id());
     let owner = Owner { uid: 1000, gid: 1001, mode: 0o440 };
@@ -346,7 +351,7 @@ fn files_with(root: &std::path::Path, word: &str) -> Vec<PathBuf> {
 
 #[test]
 fn an_agent_answers_a_step_of_any_user_but_keeps_its_keys() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let Some(tools) = machine_program("/usr/bin/ssh-add") else { return };
     let base = bench.busybox();
     let root = [base.clone(), bench.layer(from_ref(&base), &tools)];
@@ -409,7 +414,7 @@ fn machine_program(path: &str) -> Option<Vec<Taken>> {
 
 #[test]
 fn a_step_that_takes_too_long_is_ended_with_all_it_started() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let start = Instant::now();
     let script = "trap 'echo told; exit 0' TERM; sleep 1000 & wait";
     let limit = Duration::from_millis(300);
@@ -430,7 +435,7 @@ fn a_step_that_takes_too_long_is_ended_with_all_it_started() {
 
 #[test]
 fn a_step_starts_with_the_open_files_that_container_engines_give() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let hard = bench.sh(&[bench.busybox()], "ulimit -Hn").ok().to_owned();
     let ran = bench.sh(&[bench.busybox()], "ulimit -Sn; ulimit -Sn $(ulimit -Hn); ulimit -Sn");
     assert_eq!(ran.ok(), format!("1024\n{hard}"));
@@ -439,7 +444,7 @@ fn a_step_starts_with_the_open_files_that_container_engines_give() {
 
 #[test]
 fn scratch_directories_with_mounts_are_removed_whole() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let source = [bench.layer(&[], &[dir("d", 0o555), file("d/f", "x")])];
     let scratch = {
         let mounts = vec![mount("/m", bind(&source, "d", true))];
