@@ -51,7 +51,10 @@ fn main() {
             ));
         }
         let all = (chroot.first + chroot.others) / (overlay.first + overlay.others);
-        say(&format!("{what:>5} {all:.2} of overlay; others {:.2}", chroot.others / overlay.others));
+        say(&format!(
+            "{what:>5} {all:.2} of overlay; others {:.2}",
+            chroot.others / overlay.others
+        ));
     }
     for place in &places {
         place.sandbox.remove(&place.root).expect("what was made can be removed");
