@@ -193,7 +193,7 @@ mod tests {
         let words: Vec<_> = words.map(std::ffi::OsString::from).collect();
         let args = match cli::parse(&words).map_err(Failure::usage)? {
             Verb::Executor(args) => *args,
-            Verb::Build(_) => panic!("a program called executor has no verbs"),
+            Verb::Build(_) | Verb::Doctor(_) => panic!("a program called executor has no verbs"),
         };
         let environment = Environment::from([("HOME", "/root"), ("VERSION", "9")]);
         BuildSettings::of_executor(args, &environment, |path| path == Path::new("here/Dockerfile"))

@@ -196,6 +196,7 @@ fn look() -> Result<(), String> {
 
 /// Says why a test is skipped; for root on Debian in CI, where everything must run, that is a
 /// failure.
+#[expect(clippy::print_stderr, reason = "who reads the log of a test run wants to know")]
 pub(crate) fn skipped(reason: &str) {
     let release = fs_err::read_to_string("/etc/os-release").unwrap_or_default();
     let is_debian = release.lines().any(|line| line == "ID=debian");
