@@ -121,6 +121,8 @@ pub struct BuildSettings {
     pub git_directory: GitDirectory,
     /// Whose repositories are used.
     pub owners: Owners,
+    /// The environment of filters (`git-lfs`), if they may be run.
+    pub filters: Option<Environment>,
     /// Which times files of the context get.
     pub file_times: FileTimes,
     /// How RUN steps are executed.

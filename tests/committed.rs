@@ -3,7 +3,9 @@
 
 use std::os::unix::fs::{chown, symlink};
 
+use crate::support::command::Run;
 use crate::support::flat::{Kind, Tree};
+use crate::support::git_server::{GitServer, Manners};
 use crate::support::image::digest_of;
 use crate::support::{Git, Image, Sandbox, built_reference, is_root, longshore};
 
@@ -112,6 +114,40 @@ fn any_commit_is_built_without_a_checkout() {
         longshore(&sandbox).args(args).succeed();
         assert!(has(&image(&sandbox).tree(), path, content), "{args:?}");
     }
+}
+
+#[test]
+fn a_bare_repository_without_a_commit_is_told_from_a_directory() {
+    let sandbox = Sandbox::new();
+    let (_origin, bare) = two_commits(&sandbox);
+    let outcome = longshore(&sandbox).args(["build", &bare]).outcome().exits(10);
+    assert!(
+        outcome.stderr.contains("this is a git directory: --no-worktree"),
+        "{}",
+        outcome.report()
+    );
+}
+
+#[test]
+fn a_context_from_elsewhere_without_a_dockerfile_is_no_directory() {
+    let sandbox = Sandbox::new();
+    sandbox.write("srv/plain/file", "no Dockerfile\n");
+    Git::init(sandbox.path("srv/plain")).commit("a file");
+    let archive = sandbox.path("plain.tar");
+    Run::new("tar")
+        .arg("-cf")
+        .arg(&archive)
+        .args(["-C", "srv", "plain"])
+        .within(sandbox.root())
+        .succeed();
+    let build = |context: &str| longshore(&sandbox).args(["build", context]).input(&archive);
+    let outcome = build("-").outcome().exits(10);
+    let said = "there is no Dockerfile at the top of the tar archive\nhint: pack what is in its";
+    assert!(outcome.stderr.contains(said), "{}", outcome.report());
+    let server = GitServer::start(&sandbox.path("srv"), Manners::default());
+    let outcome = build(&server.url("plain/.git")).outcome().exits(10);
+    let said = "there is no Dockerfile at the top of the context\nhint: name its directory behind";
+    assert!(outcome.stderr.contains(said), "{}", outcome.report());
 }
 
 #[test]

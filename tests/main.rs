@@ -21,6 +21,7 @@ mod fuzz;
 mod heredocs;
 mod indexes;
 mod large_layers;
+mod lfs;
 mod log;
 mod noop;
 mod pods;

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::support::command::{Outcome, Run};
 use crate::support::{
-    Access, Image, Registry, Sandbox, base, is_root, longshore, longshore_through,
+    Access, Image, Registry, Sandbox, base, is_root, longshore, longshore_on_tmpfs,
+    longshore_through,
 };
 
 /// What container engines leave to root, and no right to make namespaces or mounts with it.
@@ -38,6 +39,7 @@ struct Bench {
 
 impl Bench {
     /// `None`, and the reason printed, for who is not root.
+    #[expect(clippy::print_stderr, reason = "who reads the log of a test run wants to know")]
     fn new() -> Option<Self> {
         if !is_root() {
             eprintln!("skipped: only root can change its root");
@@ -143,4 +145,22 @@ fn the_default_capabilities_of_a_pod_are_enough() {
     let outcome = bench.build_with(program, "chroot").outcome().success();
     assert_eq!(steps_on(&outcome, "chroot"), 6);
     assert_eq!(bench.image("overlay").digest, bench.image("chroot").digest);
+}
+
+#[test]
+fn trees_that_wait_for_somebody_make_room_for_a_step() {
+    let Some(bench) = Bench::new() else { return };
+    bench.dockerfile("RUN dd if=/dev/zero of=/big bs=1M count=8\n");
+    bench.build(&Sandbox::new(), "overlay").succeed();
+    let base = format!("{}:v1", bench.repository("overlay"));
+    let stage = |name: &str, from: &str| {
+        format!("FROM {base} AS {name}\n{from}RUN cat /* 2>/dev/null | wc -c && echo x > /{name}\n")
+    };
+    // Two trees and the layer that they are made of fit, a third does not.
+    let stages =
+        ["", "COPY --from=a /a /\n", "COPY --from=b /a /b /\n"].iter().zip(["a", "b", "c"]);
+    let dockerfile: String = stages.map(|(from, name)| stage(name, from)).collect();
+    bench.sandbox.write("context/Dockerfile", dockerfile);
+    let pod = Sandbox::new();
+    bench.build_with(longshore_on_tmpfs(&pod, "size=40m"), "chroot").outcome().success();
 }

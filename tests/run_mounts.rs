@@ -98,6 +98,26 @@ fn a_cache_is_kept_between_builds_and_out_of_images() {
 }
 
 #[test]
+fn steps_of_one_build_wait_for_a_cache_that_is_locked() {
+    let bench = Bench::new();
+    let step = |name: &str| {
+        format!(
+            "FROM BASE AS {name}\n\
+             RUN --mount=type=cache,target=/c,id=c,sharing=locked \
+             --mount=type=cache,target=/d,id={name},sharing=locked \
+             mkdir /c/busy && echo {name} >> /c/log && sleep 0.2 && rmdir /c/busy && touch /{name}\n"
+        )
+    };
+    let names = ["one", "two", "three"];
+    let stages: String = names.iter().map(|name| step(name)).collect();
+    let copies: String =
+        names.iter().map(|name| format!("COPY --from={name} /{name} /\n")).collect();
+    let read = "RUN --mount=type=cache,target=/c,id=c cat /c/log | sort\n";
+    let said = bench.said(&format!("{stages}FROM BASE\n{copies}{read}"), &[]);
+    assert_eq!(said, ["one", "three", "two"]);
+}
+
+#[test]
 fn a_secret_is_seen_by_its_step_and_by_nothing_else() {
     let bench = Bench::new();
     let word = format!("s3cret-{}", std::process::id());

@@ -97,10 +97,16 @@ const CONFINED: &[(&str, &[&str])] = &[
     // The first process of a command hands it its own streams.
     ("io::stdout()", &["src/output", "runtime/src/init"]),
     ("io::stderr()", &["src/output", "runtime/src/init"]),
-    // The one program that a build starts by itself: it has keys and settings that only it knows.
+    // The two programs that a build starts by itself: they have keys and settings that only they
+    // know, and the second one only where it is allowed.
     (
         "std::process::Command",
-        &["runtime/src", "tests/support/command.rs", "src/context/remote/ssh.rs"],
+        &[
+            "runtime/src",
+            "tests/support/command.rs",
+            "src/context/remote/ssh.rs",
+            "src/context/lfs/program.rs",
+        ],
     ),
     ("spawn_blocking", &["src/blocking.rs", "src/build/blocking.rs"]),
     ("unsafe ", &["runtime/src"]),

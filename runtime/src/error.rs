@@ -6,8 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::ladder::{Refusal, Rung};
-use crate::step::Need;
+use crate::ladder::Refusal;
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -44,14 +43,6 @@ pub enum Error {
         target: PathBuf,
         /// What is in the way.
         reason: String,
-    },
-    /// The step needs what the rung cannot do.
-    #[error("{need} cannot be done by the {rung} runtime")]
-    Unmet {
-        /// What the step needs.
-        need: Need,
-        /// The rung that was taken.
-        rung: Rung,
     },
     /// The step took longer than it may.
     #[error("the step was ended because it took longer than {} seconds", limit.as_secs_f64())]

@@ -1,14 +1,13 @@
 //! The plain values of one step: what to run, how it ended, what it changed.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::ladder::Rung;
-use crate::mount::{Mount, Secret};
+use crate::ladder::{Need, Needs};
+use crate::mount::{Mount, MountKind, Secret};
 
 /// One command to run over a stack of unpacked layers.
 #[derive(Clone, Debug)]
@@ -50,54 +49,18 @@ pub enum Network {
     None,
 }
 
-/// Something that a step needs and not every rung can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// A network namespace.
-    OwnNetwork,
-    /// Mounts.
-    Mounts,
-}
-
 impl StepSpec {
     /// Returns what the step needs beyond running a command over its layers.
-    pub fn needs(&self) -> Vec<Need> {
+    pub fn needs(&self) -> Needs {
         let network = (self.network == Network::None).then_some(Need::OwnNetwork);
-        let mounts = (!self.mounts.is_empty()).then_some(Need::Mounts);
+        let mounts = self.mounts.iter().map(|mount| match mount.kind {
+            MountKind::Bind { .. } => Need::BindMount,
+            MountKind::Cache { .. } => Need::CacheMount,
+            MountKind::Tmpfs { .. } => Need::TmpfsMount,
+            MountKind::Secret { .. } => Need::SecretFile,
+            MountKind::SshAgent { .. } => Need::SshAgent,
+        });
         network.into_iter().chain(mounts).collect()
-    }
-}
-
-impl Need {
-    /// Whether a rung can do it.
-    pub(crate) fn is_met(self, rung: Rung) -> bool {
-        match (self, rung) {
-            (_, Rung::OverlayFull | Rung::OverlayOne) => true,
-            (Self::OwnNetwork | Self::Mounts, Rung::Chroot | Rung::Translate | Rung::None) => false,
-        }
-    }
-
-    /// Returns what to do about a rung that cannot do it.
-    pub fn hint(self) -> &'static str {
-        match self {
-            Self::OwnNetwork => {
-                "a network of its own needs user namespaces in the pod: set \
-                 securityContext.seccompProfile.type: Unconfined, or leave --network=none out"
-            }
-            Self::Mounts => {
-                "mounts need user namespaces in the pod: set \
-                 securityContext.seccompProfile.type: Unconfined, or COPY the files in"
-            }
-        }
-    }
-}
-
-impl fmt::Display for Need {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::OwnNetwork => "RUN --network=none",
-            Self::Mounts => "RUN --mount",
-        })
     }
 }
 
@@ -148,24 +111,4 @@ pub struct ChangeStats {
     pub skipped_sockets: u64,
     /// The upper directory now equals the emitted layer, so it may serve as a lower directory.
     pub reusable: bool,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_needs_namespaces_is_refused_without_them() {
-        for (need, rung, met) in [
-            (Need::OwnNetwork, Rung::OverlayFull, true),
-            (Need::Mounts, Rung::OverlayFull, true),
-            (Need::OwnNetwork, Rung::OverlayOne, true),
-            (Need::OwnNetwork, Rung::Chroot, false),
-            (Need::Mounts, Rung::Chroot, false),
-            (Need::OwnNetwork, Rung::Translate, false),
-        ] {
-            assert_eq!(need.is_met(rung), met, "{need} {rung}");
-            assert!(!need.hint().is_empty());
-        }
-    }
 }

@@ -78,7 +78,7 @@ fn line((path, (entry, content)): (&String, &Taken)) -> String {
 }
 
 #[test]
-fn a_directory_is_opaque_only_where_it_hides_something() {
+fn a_new_directory_is_its_own_entry_and_nothing_more() {
     let Some(bench) = Bench::new() else { return };
     let root = [bench.busybox()];
     let script = "mkdir /new /tmp/made; mv /tmp/made /moved; rm -r /new; mkdir /new";

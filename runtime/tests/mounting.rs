@@ -94,6 +94,24 @@ fn a_file_is_bound_on_a_file_that_need_not_be_there() {
 }
 
 #[test]
+fn an_image_without_layers_has_mounts_too() {
+    let Some(bench) = Bench::new() else { return };
+    let busybox = [bench.busybox()];
+    let mounts = || {
+        vec![
+            mount("/bin", bind(&busybox, "bin", false)),
+            mount("/nothing", bind(&[], "", true)),
+            mount("/less", bind(&[], "", false)),
+        ]
+    };
+    let script =
+        "ls -A /nothing /less; touch /nothing/x; touch /less/x 2>/dev/null || echo refused";
+    let said = did(&bench, &[], mounts(), script);
+    assert_eq!(said, ("/less:\n\n/nothing:\nrefused".into(), none()));
+    assert_eq!(did(&bench, &[], mounts(), "echo x > /made").1, ["made"]);
+}
+
+#[test]
 fn mount_points_never_enter_the_layer() {
     let Some(bench) = Bench::new() else { return };
     let base = bench.busybox();

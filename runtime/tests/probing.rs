@@ -53,7 +53,7 @@ fn another_executable_can_be_init() {
     let Some(bench) = Bench::new() else { return };
     let own = std::env::current_exe().unwrap();
     let work = bench.root.path().join("work");
-    assert_eq!(Sandbox::with_init(&own, &work, Choice::Auto).unwrap().rung(), Rung::OverlayFull);
+    assert_ne!(Sandbox::with_init(&own, &work, Choice::Auto).unwrap().rung(), Rung::None);
     let error = Sandbox::with_init(Path::new("/bin/busybox"), &work, Choice::Auto).unwrap_err();
     assert!(matches!(error, Error::Died { .. }), "{error:?}");
     let error = Sandbox::with_init(Path::new("/no/such/init"), &work, Choice::Auto).unwrap_err();

@@ -62,6 +62,44 @@ fn whiteouts_and_opaque_directories_hide_what_is_below() {
 }
 
 #[test]
+fn marks_leave_the_metadata_of_their_directory_alone() {
+    let Some(bench) = Bench::new() else { return };
+    let root = bench.busybox();
+    let below = bench.layer(
+        from_ref(&root),
+        &[dir("a", 0o755), file("a/x", ""), dir("b", 0o755), file("b/y", ""), file("b/z", "")],
+    );
+    let lowers = [root, below];
+    let directory = |path: &str, mtime| {
+        let mut directory = owned(dir(path, 0o2711), 3, 4);
+        directory.0.mtime = mtime;
+        with_xattr(directory, "user.kind", b"above")
+    };
+    let fifo = (Entry::new("a/p", Kind::Fifo, 0o600, 9), Vec::new());
+    let device = Kind::CharDevice { major: 1, minor: 3 };
+    let device = (Entry::new("b/null", device, 0o666, 8), Vec::new());
+    let above = bench.layer(
+        &lowers,
+        &[directory("a", 777), opaque("a"), fifo, directory("b", 888), whiteout("b/y"), device],
+    );
+    let layers = [&lowers[..], &[above]].concat();
+    assert_eq!(
+        stat(&bench, &layers, "%n %a %u:%g %Y", "/a /a/p /b /b/null"),
+        "/a 2711 3:4 777\n/a/p 600 0:0 9\n/b 2711 3:4 888\n/b/null 666 0:0 8"
+    );
+    // What is copied up has the attributes, and nothing else has changed by then.
+    let ran = bench.sh(&layers, "ls /a /b; chmod 711 /a /b");
+    assert_eq!(ran.ok(), "/a:\np\n\n/b:\nnull\nz");
+    let (changes, _) = bench.changes(&ran);
+    assert_eq!(changes.keys().collect::<Vec<_>>(), ["a", "b"]);
+    for path in ["a", "b"] {
+        let (entry, _) = &changes[path];
+        assert_eq!(entry.xattrs[b"user.kind".as_slice()], b"above");
+        assert_eq!((entry.mode, entry.uid), (0o711, 3));
+    }
+}
+
+#[test]
 fn a_whiteout_does_not_hit_its_own_layer() {
     let Some(bench) = Bench::new() else { return };
     let root = bench.busybox();

@@ -148,6 +148,7 @@ impl Assembly {
         };
         let refuse =
             |error: PlaceError| BuildError::from(spec.place.error(error.to_string(), None));
+        self.measure(step)?;
         for mut pick in std::mem::take(&mut self.picks) {
             if pick.items.iter().any(|item| item.group.is_some()) {
                 let groups = tree.next_group();
@@ -161,6 +162,19 @@ impl Assembly {
             }
         }
         self.write(&tree, step)
+    }
+
+    /// Gives files of the context the length that they have in a layer: a pointer may stand for more.
+    fn measure(&mut self, step: &CopyStep) -> Result<(), BuildError> {
+        let CopySource::Context { context, .. } = &step.source else { return Ok(()) };
+        for item in self.picks.iter_mut().flat_map(|pick| &mut pick.items) {
+            if let (Kind::File { size }, Content::Context { listing, entry }) =
+                (&mut item.entry.kind, item.content)
+            {
+                *size = context.length(&self.listings[listing].entries()[entry])?;
+            }
+        }
+        Ok(())
     }
 
     /// The bytes of a pick that ADD unpacks.
@@ -211,16 +225,11 @@ impl Assembly {
     }
 
     fn write(&self, tree: &Tree<'_>, step: &CopyStep) -> Result<LayerBlob, BuildError> {
-        let mut failure = None;
         let mut open = |content| match content {
             Content::Spool { offset, length } => self.spool.open(offset, length),
             Content::Context { listing, entry } => {
                 let entry = &self.listings[listing].entries()[entry];
-                open_entry(step, entry).map_err(|error| {
-                    let text = error.to_string();
-                    failure = Some(error);
-                    io::Error::other(text)
-                })
+                open_entry(step, entry).map_err(io::Error::other)
             }
             Content::Inline { file } => {
                 let text = step.inline[file].text.clone().into_bytes();
@@ -230,10 +239,7 @@ impl Assembly {
         };
         let shared = &self.shared;
         let written = sending::write(shared, self.stage, &mut |sink| tree.emit(sink, &mut open));
-        match (failure, written) {
-            (Some(error), Err(BuildError::Layer(LayerError::Write { .. }))) => Err(error.into()),
-            (_, written) => written,
-        }
+        written.map_err(of_the_context)
     }
 }
 
@@ -242,6 +248,20 @@ fn open_entry(step: &CopyStep, entry: &ContextEntry) -> Result<Box<dyn Read + Se
         unreachable!("only COPY from the context refers to its entries")
     };
     context.open(entry)
+}
+
+/// What failed in a file of the context, when it was opened or while it was read, is no fault of the
+/// layer.
+fn of_the_context(error: BuildError) -> BuildError {
+    match error {
+        BuildError::Layer(LayerError::Write { dir, source }) => {
+            match source.downcast::<ContextError>() {
+                Ok(error) => error.into(),
+                Err(source) => LayerError::Write { dir, source }.into(),
+            }
+        }
+        other => other,
+    }
 }
 
 async fn new_spool(shared: &Shared) -> Result<Spool, BuildError> {

@@ -11,11 +11,12 @@ use futures_util::future::join_all;
 use longshore_runtime::{Choice, Sandbox};
 use tokio::sync::{OnceCell, Semaphore};
 
+use super::bound::Bound;
 use super::caches::Caches;
 use super::copy;
 use super::error::BuildError;
 use super::indexes::Indexes;
-use super::layers::Layers;
+use super::layers::{Layers, Once};
 use super::mounting::{self, Beside, Lent};
 use super::publish;
 use super::run;
@@ -81,6 +82,8 @@ pub(super) struct Shared {
     pub(super) interrupt: Interrupt,
     /// What steps may use.
     pub(super) lent: Lent,
+    /// What steps bind of the context.
+    pub(super) bound: Once<String, Arc<Bound>>,
     /// Where this build spools.
     pub(super) place: PathBuf,
     pub(super) work: WorkDir,
@@ -143,6 +146,7 @@ impl Engine {
             voice,
             interrupt,
             lent,
+            bound: Once::new(),
             place,
             work,
             sandbox,

@@ -142,9 +142,6 @@ impl BuildError {
             longshore_runtime::Error::Refused(refusal) => {
                 Self::NoRung { refusal: refusal.to_string(), hint: refusal.hint() }
             }
-            longshore_runtime::Error::Unmet { need, .. } => {
-                Self::NoRung { refusal: error.to_string(), hint: need.hint().to_owned() }
-            }
             longshore_runtime::Error::Interrupted => Self::Interrupted,
             other => Self::Sandbox(other),
         }

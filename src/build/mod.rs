@@ -7,6 +7,7 @@
 
 mod accounts;
 mod archive;
+mod bound;
 mod caches;
 mod context_archive;
 mod copy;

@@ -1,28 +1,22 @@
 //! The mounts of a RUN step: from the plan's words to directories, bytes and sockets.
 //!
-//! Files of the context are written into the step's scratch directory, as a layer of their own;
-//! stages and images are unpacked as for a step upon them. Secrets are in memory only.
+//! Files of the context are written as layers of their own, see `bound`; stages and images are
+//! unpacked as for a step upon them. Secrets are in memory only.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use longshore_runtime::entry::{Entry, Kind};
 use longshore_runtime::{Mount, MountKind, Owner, Sandbox, Secret, Tree};
 
+use super::bound::Bound;
 use super::caches::Caches;
 use super::engine::{Built, Shared};
 use super::error::BuildError;
-use super::picks;
-use super::tree::Content;
-use crate::context::{ContextSource, Selected};
 use crate::dockerfile::MountOwner;
-use crate::plan::{BindSource, RunStep, StageId, StageSpec, Step, StepMount, StepMountKind};
+use crate::plan::{BindSource, RunStep, StageSpec, Step, StepMount, StepMountKind};
 
-/// Name of what is bound from the context, in a layer of its own.
-const BOUND: &str = "bound";
 /// The variable that tells ssh where an agent listens.
 const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
 
@@ -113,19 +107,18 @@ pub(super) async fn unpack(
     Ok(unpacked)
 }
 
-/// The mounts of one step on their way; blocking.
+/// The mounts of one step on their way.
 pub(super) struct Mounting<'a> {
     pub(super) shared: &'a Shared,
-    pub(super) stage: StageId,
-    pub(super) sandbox: &'a Sandbox,
-    pub(super) scratch: &'a Path,
     pub(super) caches: &'a Caches,
     /// Layers of the stages and images, in the order of the mounts.
     pub(super) unpacked: &'a [Vec<PathBuf>],
+    /// What is bound of the context, by the number of the mount.
+    pub(super) bound: &'a BTreeMap<usize, Arc<Bound>>,
 }
 
 impl Mounting<'_> {
-    pub(super) fn prepare(&self, step: &RunStep) -> Result<Mounted, BuildError> {
+    pub(super) fn prepare(&self, step: &RunStep) -> Mounted {
         let mut mounted = Mounted::default();
         let mut unpacked = self.unpacked.iter();
         for (number, mount) in step.mounts.iter().enumerate() {
@@ -134,8 +127,8 @@ impl Mounting<'_> {
                 StepMountKind::Bind { source, readwrite } => {
                     let tree = match source {
                         BindSource::Image { source, .. } => Tree { layers, subpath: source.into() },
-                        BindSource::Context { context, selected } => {
-                            self.context(number, context.as_ref(), selected)?
+                        BindSource::Context { .. } => {
+                            self.bound.get(&number).expect("every source is written").tree()
                         }
                     };
                     Some(MountKind::Bind { tree, readwrite: *readwrite })
@@ -156,7 +149,7 @@ impl Mounting<'_> {
             let target = mount.target.as_ref().map(PathBuf::from);
             mounted.mounts.extend(target.zip(kind).map(|(target, kind)| Mount { target, kind }));
         }
-        Ok(mounted)
+        mounted
     }
 
     /// A secret or an agent; nothing where it was not given.
@@ -181,63 +174,6 @@ impl Mounting<'_> {
             _ => None,
         }
     }
-
-    /// Writes a file or directory of the context, as a COPY would have it, into a layer.
-    fn context(
-        &self,
-        number: usize,
-        context: &dyn ContextSource,
-        selected: &Selected,
-    ) -> Result<Tree, BuildError> {
-        let layer = self.scratch.join(format!("context{number}"));
-        let listing = context.listing(&selected.root)?.unwrap_or_default();
-        let times = self.shared.plan.stage(self.stage).times;
-        let listings = [listing];
-        let picks = picks::from_context(&listings, std::slice::from_ref(selected), |own| {
-            times.of_context(own)
-        });
-        let mut failure = None;
-        let unpacked = self.sandbox.unpack(&layer, &[], &mut |sink| {
-            let mut first = BTreeMap::new();
-            for item in picks.iter().flat_map(|pick| &pick.items) {
-                let mut entry = below(&item.entry);
-                if let Some(known) = item.group.and_then(|group| first.get(&group).cloned()) {
-                    entry.kind = Kind::HardLink { target: known };
-                    sink.entry(&entry, &mut io::empty())?;
-                    continue;
-                }
-                first.extend(item.group.map(|group| (group, entry.path.clone())));
-                match item.content {
-                    Content::Context { entry: at, .. } => {
-                        let opened = context.open(&listings[0].entries()[at]);
-                        let mut content = opened.map_err(|error| {
-                            let text = error.to_string();
-                            failure = Some(error);
-                            io::Error::other(text)
-                        })?;
-                        sink.entry(&entry, &mut content)?;
-                    }
-                    _ => sink.entry(&entry, &mut io::empty())?,
-                }
-            }
-            Ok(())
-        });
-        match (failure, unpacked) {
-            (Some(error), Err(_)) => Err(error.into()),
-            (_, Err(error)) => Err(BuildError::of_sandbox(error)),
-            (_, Ok(_)) => Ok(Tree { layers: vec![layer], subpath: BOUND.into() }),
-        }
-    }
-}
-
-/// An entry as part of what is bound.
-fn below(entry: &Entry) -> Entry {
-    let mut path = BOUND.as_bytes().to_vec();
-    if !entry.path.is_empty() {
-        path.push(b'/');
-        path.extend_from_slice(&entry.path);
-    }
-    Entry { path, ..entry.clone() }
 }
 
 fn as_owner(owner: &MountOwner) -> Owner {

@@ -1,17 +1,18 @@
 //! RUN: a command in the sandbox, and the layer of what it changed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use longshore_runtime::entry::EntrySink;
 use longshore_runtime::{Network, Sandbox, StepExit, StepSpec, Stream};
 
+use super::bound::{self, Bound};
 use super::caches::Caches;
 use super::engine::Shared;
 use super::error::BuildError;
-use super::mounting::{self, Beside, Mounted, Mounting};
+use super::mounting::{self, Beside, Mounting};
 use super::sending;
 use super::step_hints::End;
 use super::unpacking::{remove, take};
@@ -46,6 +47,7 @@ pub(super) async fn run(
     }
     let lowers = shared.layers.unpacked(parent, sandbox).await?;
     let unpacked = mounting::unpack(shared, &beside.from, sandbox).await?;
+    let bound = bound::write(shared, stage, step, sandbox).await?;
     let job = Job {
         shared: Arc::clone(shared),
         sandbox: Arc::clone(sandbox),
@@ -57,6 +59,7 @@ pub(super) async fn run(
         parent: parent.to_vec(),
         caches: beside.caches,
         unpacked,
+        bound,
     };
     blocking(move || job.run(lowers)).await
 }
@@ -73,32 +76,27 @@ struct Job {
     caches: Caches,
     /// Layers of the stages and images that mounts name.
     unpacked: Vec<Vec<PathBuf>>,
+    /// What mounts bind of the context, by their numbers.
+    bound: BTreeMap<usize, Arc<Bound>>,
 }
 
 impl Job {
     fn run(&self, lowers: Vec<PathBuf>) -> Result<LayerBlob, BuildError> {
         let scratch = self.sandbox.scratch().map_err(BuildError::of_sandbox)?;
-        let layer = self.mounted(scratch.path()).and_then(|mounted| {
-            let step = self.spec(lowers, scratch.path().to_owned(), mounted);
-            self.execute(&step).and_then(|()| self.layer(&step))
-        });
+        let step = self.spec(lowers, scratch.path().to_owned());
+        let layer = self.execute(&step).and_then(|()| self.layer(&step));
         remove(&self.sandbox, scratch.path());
         layer
     }
 
-    fn mounted(&self, scratch: &Path) -> Result<Mounted, BuildError> {
+    fn spec(&self, lowers: Vec<PathBuf>, scratch: PathBuf) -> StepSpec {
         let mounting = Mounting {
             shared: &self.shared,
-            stage: self.stage,
-            sandbox: &self.sandbox,
-            scratch,
             caches: &self.caches,
             unpacked: &self.unpacked,
+            bound: &self.bound,
         };
-        mounting.prepare(&self.step)
-    }
-
-    fn spec(&self, lowers: Vec<PathBuf>, scratch: PathBuf, mounted: Mounted) -> StepSpec {
+        let mounted = mounting.prepare(&self.step);
         let pairs = self.step.env.iter().chain(&self.step.proxies);
         let pairs = pairs.map(|(name, value)| (name.into(), value.into()));
         StepSpec {

@@ -56,6 +56,9 @@ pub struct BuildArgs {
     /// Refuse a git repository that belongs to another user
     #[arg(long)]
     pub strict_ownership: bool,
+    /// Take files in Git LFS from there with git-lfs, where only their pointers are here
+    #[arg(long)]
+    pub allow_filters: bool,
     /// Time of files of a git context: commit, content (one for each layer) or seconds since 1970
     #[arg(long, value_name = "TIME", default_value = "commit")]
     pub timestamp: String,

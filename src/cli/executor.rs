@@ -24,6 +24,9 @@ pub struct ExecutorArgs {
     /// Sub directory of the context
     #[arg(long, value_name = "DIR")]
     pub context_sub_path: Option<PathBuf>,
+    /// Take files in Git LFS from there with git-lfs, where only their pointers are here
+    #[arg(long, value_parser = truth, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub allow_filters: bool,
     /// Dockerfile, relative to the working directory or else to the context
     #[arg(long, short = 'f', default_value = "Dockerfile")]
     pub dockerfile: PathBuf,

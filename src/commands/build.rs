@@ -40,7 +40,8 @@ pub(super) async fn build(mut settings: BuildSettings, interrupt: Interrupt) -> 
     let brought = outside::bring(&mut settings, &place, &interrupt).await?;
     let settings = Arc::new(settings);
     let (reading, scratch) = (Arc::clone(&settings), place.path().to_owned());
-    let inputs = blocking(move || inputs::read(&reading, &scratch)).await?;
+    let flag = interrupt.clone();
+    let inputs = blocking(move || inputs::read(&reading, &scratch, &flag)).await?;
     let reading = Arc::clone(&settings);
     let lent = blocking(move || lending::read(&reading.steps)).await?;
     check_single(&settings, &inputs)?;

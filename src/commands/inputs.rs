@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::blocking::Interrupt;
 use crate::context::{
-    self, Commit, ContextError, ContextOptions, ContextSource, GitDirectory, RepositoryUse,
+    self, Commit, ContextError, ContextOptions, ContextSource, GitDirectory, LfsPointers,
+    LfsProgram, RepositoryUse,
 };
 use crate::dockerfile::{self, Dockerfile};
 use crate::failure::{Failure, Kind, Outcome};
@@ -44,7 +46,11 @@ impl Inputs {
 }
 
 /// Reads the inputs of a build; blocking. Large objects are put together in `scratch`.
-pub(super) fn read(settings: &BuildSettings, scratch: &Path) -> Outcome<Inputs> {
+pub(super) fn read(
+    settings: &BuildSettings,
+    scratch: &Path,
+    interrupt: &Interrupt,
+) -> Outcome<Inputs> {
     let committed = match &settings.revision {
         Some(revision) => Some(Committed::open(&settings.context, revision)?),
         None if settings.context.is_dir() => None,
@@ -54,7 +60,8 @@ pub(super) fn read(settings: &BuildSettings, scratch: &Path) -> Outcome<Inputs> 
         }
     };
     let contexts = BTreeMap::new();
-    let mut reader = Reader { settings, scratch, committed, contexts, warnings: Vec::new() };
+    let warnings = Vec::new();
+    let mut reader = Reader { settings, scratch, interrupt, committed, contexts, warnings };
     let Some((project, file)) = reader.project_file()? else {
         if !settings.images.is_empty() {
             let place = settings.context.display();
@@ -151,6 +158,7 @@ struct Reader<'a> {
     settings: &'a BuildSettings,
     /// A directory of this build.
     scratch: &'a Path,
+    interrupt: &'a Interrupt,
     committed: Option<Committed>,
     /// By directory and ignore file: images that have both in common share the context, which is
     /// then listed once for all of them.
@@ -289,8 +297,14 @@ impl Reader<'_> {
             },
             git_directory: self.settings.git_directory,
             owners: self.settings.owners,
+            lfs_pointers: match &self.settings.filters {
+                None => LfsPointers::Refuse,
+                Some(environment) => {
+                    let variables = environment.variables().clone();
+                    LfsPointers::Fetch(LfsProgram::new(variables, self.interrupt.clone()))
+                }
+            },
             scratch: Some(self.scratch.to_owned()),
-            ..ContextOptions::default()
         };
         let context: Arc<dyn ContextSource> = context::open(&place.context, options)?.into();
         if keeps_git && self.settings.storage != StorageChoice::None && context.has_git_dir() {
@@ -339,25 +353,45 @@ fn unpacked_text(root: &Path, path: &str) -> Outcome<Option<String>> {
 }
 
 fn no_dockerfile(settings: &BuildSettings, place: &Place, shown: &str) -> Failure {
-    let missing = anyhow::anyhow!("there is no Dockerfile {shown}");
-    let failure = Failure::new(Kind::BuildFile, missing);
-    if settings.inside.is_some() && settings.door == Door::Build {
-        return failure.hint("-f names a file in the context, which comes from elsewhere");
-    }
-    match (settings.door, &settings.dockerfile) {
-        (Door::Executor, _) => {
-            failure.hint("--dockerfile is looked for in the working directory and in the context")
+    let failure = |message: String| Failure::new(Kind::BuildFile, anyhow::anyhow!(message));
+    let missing = failure(format!("there is no Dockerfile {shown}"));
+    match (settings.door, &settings.dockerfile, &settings.origin) {
+        (Door::Executor, ..) => {
+            missing.hint("--dockerfile is looked for in the working directory and in the context")
         }
-        (Door::Build, Some(_)) => {
-            failure.hint("-f is relative to the working directory, not to the context")
+        (Door::Build, ..) if settings.inside.is_some() => {
+            missing.hint("-f names a file in the context, which comes from elsewhere")
         }
-        (Door::Build, None) if place.dockerfile_is_named => {
-            failure.hint(format!("{PROJECT_FILE} names it for the image {:?}", place.name))
+        (Door::Build, Some(_), _) => {
+            missing.hint("-f is relative to the working directory, not to the context")
         }
-        (Door::Build, None) => failure.hint(format!(
+        (Door::Build, None, _) if place.dockerfile_is_named => {
+            missing.hint(format!("{PROJECT_FILE} names it for the image {:?}", place.name))
+        }
+        (Door::Build, None, Origin::Archive { .. }) => {
+            failure("there is no Dockerfile at the top of the tar archive".to_owned()).hint(
+                "pack what is in its directory, as in: tar -C DIR -c . | longshore build -; or \
+                 name a file of the archive with -f",
+            )
+        }
+        (Door::Build, None, Origin::Remote(_)) => failure(
+            "there is no Dockerfile at the top of the context".to_owned(),
+        )
+        .hint("name its directory behind the address, as in #REF:DIR, or a file in it with -f"),
+        (Door::Build, None, Origin::Directory) if is_bare(settings) => missing.hint(
+            "this is a git directory: --no-worktree builds the commit of HEAD in it, --commit REV \
+             any other",
+        ),
+        (Door::Build, None, Origin::Directory) => missing.hint(format!(
             "give the directory of a Dockerfile or {PROJECT_FILE}, or the Dockerfile with -f"
         )),
     }
+}
+
+/// Whether the worktree that is to be built is none but a git directory.
+fn is_bare(settings: &BuildSettings) -> bool {
+    let has = |name: &str| settings.context.join(name).exists();
+    settings.revision.is_none() && has("HEAD") && has("objects") && has("refs")
 }
 
 /// Reads a build file that is on this machine.

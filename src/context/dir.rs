@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use super::disk::Disk;
+use super::lfs::refuse_pointer;
 use super::read::{open_entry, read_file};
 use super::{At, Commit, ContextEntry, ContextError, ContextSource, Identity, Listing};
 use crate::ignore_rules::IgnoreRules;
@@ -47,7 +48,7 @@ impl ContextSource for DirectoryContext {
     }
 
     fn open(&self, entry: &ContextEntry) -> Result<Box<dyn Read + Send>, ContextError> {
-        open_entry(&self.disk.root, entry)
+        refuse_pointer(entry, open_entry(&self.disk.root, entry)?)
     }
 
     fn read_small(&self, path: &[u8], limit: u64) -> Result<Vec<u8>, ContextError> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::lfs::LfsError;
 use crate::ignore_rules::IgnoreError;
 
 /// Why a context could not be opened, listed or read; each names the path.
@@ -48,10 +49,18 @@ pub enum ContextError {
         path: PathBuf,
     },
     /// The file's content is a Git LFS pointer.
-    #[error("{} is a Git LFS pointer, not the file itself; fetch it with git lfs pull", path.display())]
+    #[error("{} is a Git LFS pointer, not the file itself", path.display())]
     LfsPointer {
         /// The file.
         path: PathBuf,
+    },
+    /// The file is in Git LFS and could not be taken from there.
+    #[error("{} cannot be taken from Git LFS", path.display())]
+    Lfs {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: LfsError,
     },
     /// The repository cannot be used.
     #[error("git repository {}: {reason}", path.display())]

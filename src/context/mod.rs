@@ -13,7 +13,8 @@
 //! ignore file is what leaves things out), the files of nested repositories and of checked-out
 //! submodules, but nothing named `.git` unless asked for, and no directory that holds no file.
 //! Sockets, named pipes and devices are left out with a note. A submodule that is not checked out
-//! is an entry of its own kind, which [`select`] refuses. Git LFS pointers are refused when opened.
+//! is an entry of its own kind, which [`select`] refuses. Git LFS pointers are refused when opened, in
+//! any context, or in git replaced by what they point to ([`LfsPointers`]).
 //!
 //! Invariants:
 //! - Work tree contexts are what is on disk: modified, untracked and git-ignored files count by
@@ -21,7 +22,8 @@
 //! - No symbolic link is followed while listing or reading entries, and no byte of a file leaves
 //!   [`ContextSource::open`] without its id being checked: a difference is an error at the end of
 //!   the stream, never a silently different layer.
-//! - No filter, hook or other program that the repository names is run, whoever owns it.
+//! - No filter, hook or other program that the repository names is run, whoever owns it, unless it
+//!   was asked to fetch from Git LFS: then the machine's `git-lfs` is, which obeys the settings.
 //! - Nothing here is resident that grows with a file; entries are bounded by their number.
 
 mod checksum;
@@ -31,6 +33,7 @@ mod entry;
 mod error;
 mod git;
 mod identity;
+mod lfs;
 mod listing;
 mod object_id;
 mod path;
@@ -45,13 +48,12 @@ pub use checksum::checksum;
 pub use entry::{Commit, ContextEntry, EntryKind, Inode};
 pub use error::ContextError;
 pub use identity::{Identity, Mark};
+pub use lfs::{LfsError, LfsPointers, LfsProgram};
 pub use listing::Listing;
 pub use object_id::{BlobIdHasher, ObjectId};
 pub use read::{load_ignore_rules, read_file, read_limited};
 pub use select::{SelectError, Selected, select};
-pub use source::{
-    At, ContextOptions, ContextSource, GitDirectory, LfsPointers, Owners, RepositoryUse, open,
-};
+pub use source::{At, ContextOptions, ContextSource, GitDirectory, Owners, RepositoryUse, open};
 pub use source_pattern::Wildcards;
 
 #[cfg(test)]

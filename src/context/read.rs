@@ -19,12 +19,6 @@ use crate::ignore_rules::IgnoreRules;
 const IGNORE_FILE_LIMIT: u64 = 4 << 20;
 /// Files up to this size are checked before their first byte is given out.
 const WHOLE_LIMIT: u64 = 256 << 10;
-/// How every Git LFS pointer begins (Git LFS specification, "The Pointer").
-const LFS_VERSIONS: [&[u8]; 2] =
-    [b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/"];
-/// The specification has pointers below this size.
-const LFS_LIMIT: u64 = 1024;
-
 /// The place of a context-relative path.
 pub(super) fn join(root: &Path, path: &[u8]) -> PathBuf {
     root.join(OsStr::from_bytes(path))
@@ -106,29 +100,7 @@ pub(super) fn open_entry(
     }
 }
 
-/// Tells whether content of this size that begins so is a Git LFS pointer.
-pub(super) fn is_lfs_pointer(size: u64, start: &[u8]) -> bool {
-    size < LFS_LIMIT && LFS_VERSIONS.iter().any(|version| start.starts_with(version))
-}
-
-/// Refuses content that is a Git LFS pointer; gives it back otherwise.
-pub(super) fn refuse_lfs_pointer(
-    entry: &ContextEntry,
-    mut content: Box<dyn Read + Send>,
-) -> Result<Box<dyn Read + Send>, ContextError> {
-    if entry.size >= LFS_LIMIT {
-        return Ok(content);
-    }
-    let path = PathBuf::from(OsStr::from_bytes(&entry.path));
-    let mut bytes = Vec::new();
-    content.read_to_end(&mut bytes).map_err(|error| ContextError::read(&path, error))?;
-    if is_lfs_pointer(entry.size, &bytes) {
-        return Err(ContextError::LfsPointer { path });
-    }
-    Ok(Box::new(Cursor::new(bytes)))
-}
-
-/// A reader that fails at the end of a stream that does not have the expected id.
+/// A reader that gives the last byte only when all bytes have the expected id.
 struct Verified<R> {
     inner: R,
     hasher: Option<BlobIdHasher>,
@@ -150,17 +122,23 @@ impl<R: Read> Verified<R> {
 
 impl<R: Read> Read for Verified<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        let Some(hasher) = self.hasher.as_mut().filter(|_| !buffer.is_empty()) else {
+        if buffer.is_empty() {
             return Ok(0);
-        };
-        hasher.update(&buffer[..count]);
+        }
+        let count = self.inner.read(buffer)?;
         self.remaining = self.remaining.checked_sub(count as u64).ok_or_else(|| self.changed())?;
-        if count == 0 {
-            let id = self.hasher.take().map(BlobIdHasher::finish);
-            if self.remaining != 0 || id != Some(self.expected) {
-                return Err(self.changed());
-            }
+        if count == 0 && self.remaining != 0 {
+            return Err(self.changed());
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..count]);
+        }
+        // Whoever knows the size reads no further than that.
+        if self.remaining == 0
+            && let Some(hasher) = self.hasher.take()
+            && hasher.finish() != self.expected
+        {
+            return Err(self.changed());
         }
         Ok(count)
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::dir::DirectoryContext;
 use super::git;
-use super::{Commit, ContextEntry, ContextError, Identity, Listing};
+use super::{Commit, ContextEntry, ContextError, Identity, LfsPointers, Listing};
 use crate::ignore_rules::IgnoreRules;
 
 /// A build context.
@@ -46,11 +46,22 @@ pub trait ContextSource: Debug + Send + Sync {
     fn notes(&self) -> Vec<String>;
 
     /// Opens the content of a file. The reader fails when the content turns out not to have the
-    /// entry's id; a caller must read to the end before it uses what it got.
+    /// entry's id, before it gives the last byte of it; a caller must read that far before it uses
+    /// what it got.
     ///
     /// # Errors
-    /// When the file cannot be read, changed, or is a Git LFS pointer in a git context.
+    /// When the file cannot be read, changed, or is a Git LFS pointer that is not to be replaced by
+    /// the file.
     fn open(&self, entry: &ContextEntry) -> Result<Box<dyn Read + Send>, ContextError>;
+
+    /// How many bytes [`Self::open`] gives: as many as the entry has, unless it is a Git LFS pointer
+    /// that is replaced by the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a pointer is not understood.
+    fn length(&self, entry: &ContextEntry) -> Result<u64, ContextError> {
+        Ok(entry.size)
+    }
 
     /// Reads a small file of the context whether ignored or not, as the Dockerfile is.
     ///
@@ -130,16 +141,6 @@ pub enum Owners {
     Any,
     /// Only those of the user who builds.
     Own,
-}
-
-/// What becomes of a file of a git context whose content is a Git LFS pointer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LfsPointers {
-    /// Opening it is an error.
-    #[default]
-    Refuse,
-    /// It is content like any other.
-    Keep,
 }
 
 /// Opens the context in `directory`. A revision's directory need not exist on disk: below a

@@ -2,8 +2,8 @@
 
 use super::{Failure, Kind};
 use crate::build::{BuildError, ContextArchiveError, WorkDirError};
-use crate::context::ContextError;
 use crate::context::remote::RemoteError;
+use crate::context::{ContextError, LfsError};
 use crate::dockerfile::ParseError;
 use crate::ignore_rules::IgnoreError;
 use crate::layer::LayerError;
@@ -42,8 +42,53 @@ impl From<ContextError> for Failure {
     fn from(error: ContextError) -> Self {
         match error {
             ContextError::Ignore(error) => error.into(),
+            ContextError::LfsPointer { .. } => Self::new(Kind::Context, error)
+                .hint("git lfs pull fetches the files before the build; in a checkout or a bare repository, --allow-filters does so during it"),
+            ContextError::Lfs { ref source, .. } => {
+                let (kind, hint, lines) = lfs(source);
+                let quoted: String = lines.iter().map(|line| format!("\n  | {line}")).collect();
+                let failure = match quoted.as_str() {
+                    "" => Self::new(kind, error),
+                    quoted => Self::new(kind, anyhow::anyhow!("{error}: {source}{quoted}")),
+                };
+                hint.into_iter().fold(failure, |failure, hint| failure.hint(hint))
+            }
             other => Self::new(Kind::Context, other),
         }
+    }
+}
+
+/// The class of a failure to fetch from Git LFS, what to do about it, and what the program said.
+fn lfs(error: &LfsError) -> (Kind, Option<&'static str>, &[String]) {
+    match error {
+        LfsError::Start(_) => (
+            Kind::Unable,
+            Some("install git-lfs and git, or fetch the files before the build with git lfs pull"),
+            &[],
+        ),
+        LfsError::Failed { last_lines, .. } => (
+            Kind::Context,
+            Some(
+                "git-lfs takes server and credentials from the settings of git; git lfs pull should work there, too",
+            ),
+            last_lines,
+        ),
+        LfsError::Unchanged => (
+            Kind::Context,
+            Some(
+                "lfs.fetchexclude or lfs.fetchinclude may leave the file out; exclude it in .dockerignore, or fetch it before the build",
+            ),
+            &[],
+        ),
+        LfsError::Differs { .. } => (
+            Kind::Context,
+            Some(
+                "the file is damaged where git-lfs has it from; git lfs fsck finds what is damaged here",
+            ),
+            &[],
+        ),
+        LfsError::Pointer(_) | LfsError::Output(_) => (Kind::Context, None, &[]),
+        LfsError::Interrupted => (Kind::Bug, None, &[]),
     }
 }
 

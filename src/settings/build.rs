@@ -62,6 +62,7 @@ impl BuildSettings {
                 false => GitDirectory::Drop,
             },
             owners: if args.strict_ownership { Owners::Own } else { Owners::Any },
+            filters: args.allow_filters.then(|| environment.clone()),
             file_times: file_times(&args.timestamp)?,
             runtime: runtime(&args.runtime)?,
             compression: compression::compression(&args.compression, args.compression_level)?,
@@ -85,6 +86,7 @@ fn check_origin(args: &BuildArgs, origin: &Origin) -> Result<(), Failure> {
                 ("--commit", args.commit.is_some()),
                 ("--no-worktree", args.no_worktree),
                 ("--keep-git-dir", false),
+                ("--allow-filters", args.allow_filters),
             ],
         ),
         Origin::Remote(_) => (
@@ -93,13 +95,16 @@ fn check_origin(args: &BuildArgs, origin: &Origin) -> Result<(), Failure> {
                 ("--commit", args.commit.is_some()),
                 ("--no-worktree", false),
                 ("--keep-git-dir", args.keep_git_dir),
+                ("--allow-filters", args.allow_filters),
             ],
         ),
     };
-    match flags.iter().find(|(_, given)| *given) {
-        None => Ok(()),
-        Some((flag, _)) => Err(Failure::usage(format!("{flag} cannot be used with {what}"))),
-    }
+    let Some((flag, _)) = flags.iter().find(|(_, given)| *given) else { return Ok(()) };
+    let failure = Failure::usage(format!("{flag} cannot be used with {what}"));
+    Err(match *flag {
+        "--allow-filters" => failure.hint("git clone and git lfs pull get the files before"),
+        _ => failure,
+    })
 }
 
 /// What counts instead of the worktree.

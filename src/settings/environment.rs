@@ -25,6 +25,11 @@ impl Environment {
         self.0.get(name).map(String::as_str)
     }
 
+    /// Every variable, for a program that is to have them all.
+    pub fn variables(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+
     /// The path in a variable; empty counts as not set.
     pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
         self.get(name).filter(|value| !value.is_empty()).map(PathBuf::from)

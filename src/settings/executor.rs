@@ -27,6 +27,10 @@ impl BuildSettings {
         exists: impl Fn(&Path) -> bool,
     ) -> Result<Self, Failure> {
         let (origin, context) = origin::of_executor(&args, environment)?;
+        if args.allow_filters && origin != Origin::Directory {
+            let message = "--allow-filters cannot be used with a context from elsewhere";
+            return Err(Failure::usage(message).hint("check it out first: git clone, git lfs pull"));
+        }
         let build_args = build_args(&args.build_arg, environment);
         let targets = targets(&args, environment)?;
         let (dockerfile, inside) = dockerfile(&args.dockerfile, &origin, &context, exists)?;
@@ -61,6 +65,7 @@ impl BuildSettings {
             revision: None,
             git_directory: GitDirectory::Keep,
             owners: Owners::Any,
+            filters: args.allow_filters.then(|| environment.clone()),
             file_times: FileTimes::Commit,
             runtime: runtime(&args.runtime)?,
             compression: compression::of_executor(&args.compression, args.compression_level)?,

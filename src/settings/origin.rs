@@ -68,7 +68,10 @@ pub(super) fn of_build(
     let (address, fragment) = text.split_once('#').unwrap_or((text, ""));
     let parsed = RemoteAddress::parse(address).map_err(Failure::usage)?;
     let Some((address, credentials)) = parsed else {
-        return Ok((Origin::Directory, context.to_owned()));
+        return match address.split_once("://") {
+            Some((scheme, _)) if is_scheme(scheme) => Err(unsupported(scheme)),
+            _ => Ok((Origin::Directory, context.to_owned())),
+        };
     };
     if address.web_host().is_some() && !address.to_string().ends_with(".git") {
         return Err(Failure::usage(format!("{address} is not taken for a git repository")).hint(
@@ -83,6 +86,26 @@ pub(super) fn of_build(
     let below = Some(below).filter(|below| !below.is_empty()).map(Path::new);
     let context = remote(address, credentials, revision, below, environment)?;
     Ok((origin(context, false, environment), PathBuf::new()))
+}
+
+/// What may stand before `://` (RFC 3986, "Scheme").
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+}
+
+/// Names no more than the scheme: what follows may have a password in it.
+fn unsupported(scheme: &str) -> Failure {
+    let hint = match scheme {
+        "file" | "dir" => {
+            "give the directory by its path; of a bare repository --commit names what is built"
+        }
+        _ => {
+            "the context is a directory, - for a tar archive on standard input, or a git \
+             repository by https://, http://, ssh:// or git://"
+        }
+    };
+    Failure::usage(format!("a context from {scheme}:// is not supported")).hint(hint)
 }
 
 /// The origin that kaniko's `--context` names, and the directory if it is one.

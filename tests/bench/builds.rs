@@ -13,6 +13,7 @@ mod fixture;
 mod levels;
 mod measure;
 mod registry;
+mod rungs;
 mod unpack;
 
 use measure::Table;

@@ -7,7 +7,7 @@ use crate::fixture::{LONGSHORE, Texture, commit, dockerfile, write_file};
 use crate::levels::levels;
 use crate::measure::{Cost, Table, measure, run};
 use crate::registry::Registry;
-use crate::unpack;
+use crate::{rungs, unpack};
 
 /// Where a case works.
 pub(crate) struct Place<'a> {
@@ -29,6 +29,7 @@ pub(crate) const CASES: &[Case] = &[
     ("decide-100000-files", decision::middle),
     ("decide-1000000-files", decision::large),
     ("run-20-steps", run_steps),
+    ("rungs", rungs::compare),
     ("copy-300MB", copy_mixed),
     ("copy-1GiB", copy_large),
     ("copy-one-512MiB-file", copy_single),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+use longshore::dockerfile::{InstructionKind, parse};
 use longshore::hashing::sha256;
 use longshore::layer::{
     IndexKind, IndexSink, LayerIndex, MergedIndex, Names, TarWriter, WriteError, clean_path,
@@ -38,6 +39,29 @@ pub(crate) fn layer_index(data: &[u8]) {
         let Ok(index) = LayerIndex::from_bytes(bytes, diff_id()) else { continue };
         check_form(&index);
         walk(vec![index.clone(), index]);
+    }
+}
+
+/// The Dockerfile parser: an error has its place in the text, and what a RUN asks for can be read
+/// whatever its variables hold.
+pub(crate) fn dockerfile(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let file = match parse("Dockerfile", &text) {
+        Ok(file) => file,
+        Err(error) => {
+            for diagnostic in &error.diagnostics {
+                let span = diagnostic.span;
+                assert!(text.get(span.start..span.end).is_some(), "{diagnostic:?}");
+            }
+            return assert!(!error.to_string().is_empty());
+        }
+    };
+    for instruction in file.stages.iter().flat_map(|stage| &stage.instructions) {
+        let InstructionKind::Run { options, .. } = &instruction.kind else { continue };
+        for mount in &options.mounts {
+            let _ = mount.read(&|word| Ok(word.value.clone()));
+            let _ = mount.read(&|_| Ok(instruction.text.clone()));
+        }
     }
 }
 

@@ -10,8 +10,11 @@ use super::bodies;
 /// A target by the name of its corpus.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 2] =
-    [("tar_reader", bodies::tar_reader), ("layer_index", bodies::layer_index)];
+const TARGETS: [Target; 3] = [
+    ("tar_reader", bodies::tar_reader),
+    ("layer_index", bodies::layer_index),
+    ("dockerfile", bodies::dockerfile),
+];
 
 /// The files of a corpus, by name.
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {

@@ -1,4 +1,5 @@
-//! Fuzzing of what reads bytes of unknown origin: the tar reader and the layer index.
+//! Fuzzing of what reads bytes of unknown origin: the tar reader, the layer index and the
+//! Dockerfile parser.
 //!
 //! What a target checks is in `bodies`. The ordinary suite runs it on the corpora and on mutations
 //! of them (`corpora`); libFuzzer runs it through `fuzz_targets`, a workspace of its own, with

@@ -11,9 +11,11 @@ use std::sync::atomic::AtomicBool;
 
 use super::executor::{Executor, Feed, Output};
 use super::orders::{Orders, absolute, absolute_all, run_order};
-use super::{roots::Roots, scratch};
+use super::roots::{self, Roots};
+use super::scratch;
 use crate::Error;
 use crate::entry::EntrySink;
+use crate::init::{ASIDE, TREE};
 use crate::step::{ChangeStats, StepExit, StepSpec, UnpackStats};
 use crate::wire::{Order, World};
 
@@ -32,11 +34,30 @@ impl Chroot {
     /// Hands the tree of a step on as the view of `layers`, and removes what is too much then.
     fn hand_on(&self, step: &StepSpec, layers: &[PathBuf]) -> Result<(), Error> {
         self.roots.give(&step.scratch, &absolute_all(layers)?)?;
-        for tree in self.roots.surplus(&step.scratch)? {
-            self.remove(&tree)?;
-        }
-        Ok(())
+        self.keep_only(roots::KEPT, step).map(drop)
     }
+
+    /// Removes all trees that wait for somebody, and what there is of the step's own; whether there
+    /// is more room now.
+    fn make_room(&self, step: &StepSpec) -> Result<bool, Error> {
+        let has_room = self.keep_only(0, step)? > 0;
+        for name in [TREE, ASIDE] {
+            self.orders.remove(&step.scratch.join(name))?;
+        }
+        Ok(has_room)
+    }
+
+    /// Removes the oldest trees but `count`; returns how many went.
+    fn keep_only(&self, count: usize, step: &StepSpec) -> Result<usize, Error> {
+        let surplus = self.roots.surplus(count, &step.scratch)?;
+        surplus.iter().try_for_each(|tree| self.orders.remove(tree))?;
+        Ok(surplus.len())
+    }
+}
+
+/// Whether a step could not be set up for want of room; a step that fails itself is no error.
+fn is_disk_full(error: &Error) -> bool {
+    matches!(error, Error::Sandbox { source, .. } if source.raw_os_error() == Some(libc::ENOSPC))
 }
 
 impl Executor for Chroot {
@@ -63,9 +84,19 @@ impl Executor for Chroot {
         output: &mut Output<'_>,
         interrupt: &AtomicBool,
     ) -> Result<StepExit, Error> {
+        if let Some(mount) = step.mounts.first() {
+            let reason = "the chroot runtime has no mounts yet".to_owned();
+            return Err(Error::Mount { target: mount.target.clone(), reason });
+        }
         let order = run_order(step, Vec::new(), false)?;
         self.roots.take(&order.lowers, &step.scratch)?;
-        self.orders.run(order, step.timeout, output, interrupt)
+        match self.orders.run(order, step.timeout, output, interrupt) {
+            Err(error) if is_disk_full(&error) && self.make_room(step)? => {
+                let order = run_order(step, Vec::new(), false)?;
+                self.orders.run(order, step.timeout, output, interrupt)
+            }
+            ran => ran,
+        }
     }
 
     fn changes(&self, step: &StepSpec, sink: &mut dyn EntrySink) -> Result<ChangeStats, Error> {

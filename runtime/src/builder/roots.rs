@@ -20,7 +20,7 @@ use crate::Error;
 use crate::init::{LAYERS, TREE, read_list, write_list};
 
 /// How many trees are kept. Each is a whole image; a chain of steps hands on one.
-const KEPT: usize = 4;
+pub(super) const KEPT: usize = 4;
 
 /// The trees of a work directory.
 #[derive(Debug)]
@@ -64,12 +64,13 @@ impl Roots {
         self.put(&tree)
     }
 
-    /// Moves the oldest of too many trees into `scratch`, to be removed; returns where they are.
-    pub(super) fn surplus(&self, scratch: &Path) -> Result<Vec<PathBuf>, Error> {
+    /// Moves all but the youngest `count` trees into `scratch`, to be removed; returns where they
+    /// are.
+    pub(super) fn surplus(&self, count: usize, scratch: &Path) -> Result<Vec<PathBuf>, Error> {
         let mut trees = self.list()?;
         trees.sort();
         let mut surplus = Vec::new();
-        for tree in trees.iter().take(trees.len().saturating_sub(KEPT)) {
+        for tree in trees.iter().take(trees.len().saturating_sub(count)) {
             let to = scratch.join(format!("surplus-{}", surplus.len()));
             // An error means that somebody else has it.
             if fs::rename(tree, &to).is_ok() {
@@ -187,7 +188,7 @@ mod tests {
             place.leave(name, &layers(name));
         }
         let scratch = place.scratch("janitor");
-        assert_eq!(place.roots.surplus(&scratch).unwrap().len(), 2);
+        assert_eq!(place.roots.surplus(KEPT, &scratch).unwrap().len(), 2);
         let left: Vec<bool> =
             ["a", "b", "c", "f"].map(|name| place.take(&layers(name)).is_some()).to_vec();
         assert_eq!(left, [false, false, true, true]);

@@ -19,6 +19,7 @@ pub(super) const OWN_EXECUTABLE: &str = "/proc/self/exe";
 /// Runs steps in one work directory. Can be used from several threads at once.
 #[derive(Debug)]
 pub struct Sandbox {
+    choice: Choice,
     rung: Rung,
     work_root: PathBuf,
     executor: Option<Box<dyn Executor>>,
@@ -61,7 +62,7 @@ impl Sandbox {
             // `choose` names the others only in refusals; without steps nothing is executed.
             Rung::OverlayOne | Rung::Translate | Rung::None => None,
         };
-        Ok(Self { rung, work_root, executor, capabilities })
+        Ok(Self { choice, rung, work_root, executor, capabilities })
     }
 
     /// The rung that was taken.
@@ -120,7 +121,7 @@ impl Sandbox {
     /// Once `interrupt` is set, the step's processes get SIGTERM and, 10 seconds later, SIGKILL.
     ///
     /// # Errors
-    /// [`Error::Interrupted`]; [`Error::TimedOut`]; [`Error::Unmet`]; [`Error::Mount`];
+    /// [`Error::Interrupted`]; [`Error::TimedOut`]; [`Error::Refused`]; [`Error::Mount`];
     /// [`Error::UnknownUser`]; or what could not be set up. A command that
     /// fails, or does not exist, is no error but an exit code.
     pub fn run(
@@ -130,9 +131,8 @@ impl Sandbox {
         interrupt: &AtomicBool,
     ) -> Result<StepExit, Error> {
         let executor = self.executor()?;
-        if let Some(need) = step.needs().into_iter().find(|need| !need.is_met(self.rung)) {
-            return Err(Error::Unmet { need, rung: self.rung });
-        }
+        // Whether the rung that was taken gives the step what it asks for.
+        choose(&self.capabilities, &step.needs(), self.choice)?;
         if interrupt.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
@@ -140,11 +140,14 @@ impl Sandbox {
         executor.run(step, output, interrupt)
     }
 
-    /// Emits what a step changed, ordered by the names of its path (each bytewise); a directory's own entry is followed
-    /// by its [`crate::entry::Kind::Opaque`]. The entry of the root itself is not emitted.
+    /// Emits what a step changed: the smallest difference between the trees before and after it,
+    /// the same entries on every rung. What was touched and is equal to what it was is not emitted;
+    /// directories above something that is are; there are whiteouts and no
+    /// [`crate::entry::Kind::Opaque`]. The order is that of the names of a path, each bytewise. The
+    /// entry of the root itself is not emitted.
     ///
-    /// The upper directory is made equal to what is emitted: times lose their fraction of a
-    /// second and are clamped, sockets and ACLs are removed.
+    /// What the step left is made equal to what is emitted: times lose their fraction of a second
+    /// and are clamped, sockets and ACLs are removed, and so is what an overlay copied in vain.
     ///
     /// # Errors
     /// When the sink fails or the tree cannot be read.

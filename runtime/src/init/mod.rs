@@ -13,6 +13,8 @@
 //! - `root_tree` makes and reads the tree that a step without mounts runs in: `layering` (with
 //!   `copying`) applies layers to it, `furnishing` puts in what the layer must not have, `new_layer`
 //!   makes a layer directory of what was changed.
+//! - `notify` answers what such a step opens of `/proc` and `/dev`; the filter that it takes is
+//!   `seccomp`'s, written with `bpf`.
 //! - `probing` tries mechanisms.
 
 mod account;
@@ -61,6 +63,8 @@ pub(crate) const HIDDEN_ARGUMENT: &str = "inside-the-sandbox";
 pub(crate) const UPPER: &str = "upper";
 /// Name of a step's root tree in its scratch directory.
 pub(crate) const TREE: &str = "tree";
+/// Where in the scratch directory the image's own things are while the step's are in their place.
+pub(crate) const ASIDE: &str = "aside";
 /// Name of the list, in a root tree's directory, of the layers that it is the view of.
 pub(crate) const LAYERS: &str = "layers";
 /// How long an interrupted step has between SIGTERM and SIGKILL.

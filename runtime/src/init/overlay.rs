@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, mount};
 
+/// Empty directories in the current directory, for overlays of fewer layers than the kernel wants:
+/// one, or two where there is no upper directory.
+const EMPTY: [&str; 2] = ["e0", "e1"];
+
 /// What an overlay is made of; names in the current directory.
 #[derive(Debug)]
 pub(super) struct Overlay {
@@ -20,7 +24,11 @@ pub(super) struct Overlay {
 impl Overlay {
     /// Mounts it on the directory `at`.
     pub(super) fn mount(&self, at: &str) -> rustix::io::Result<()> {
-        let lowers = self.lowers.join(":");
+        let least = if self.upper.is_some() { 1 } else { 2 };
+        let lacking = EMPTY.iter().take(least).skip(self.lowers.len());
+        let lowers: Vec<&str> =
+            self.lowers.iter().map(String::as_str).chain(lacking.copied()).collect();
+        let lowers = lowers.join(":");
         let (options, flags) = match &self.upper {
             Some((upper, work)) => (
                 format!(
@@ -33,6 +41,11 @@ impl Overlay {
         let options = std::ffi::CString::new(options).expect("short names have no NUL");
         mount("overlay", at, "overlay", flags, options.as_c_str())
     }
+}
+
+/// Makes the empty directories.
+pub(super) fn make_empty() -> io::Result<()> {
+    EMPTY.iter().try_for_each(std::fs::create_dir)
 }
 
 /// Makes links to `layers` (bottom first) in the current directory and returns their names, topmost

@@ -19,7 +19,7 @@ use rustix::thread::UnshareFlags;
 
 use super::conversation::Builder;
 use super::devices::{make_read_only, new_proc};
-use super::{landlock, namespace, notify, removal};
+use super::{landlock, namespace, removal};
 use crate::capabilities::Mechanism;
 use crate::wire::Reply;
 

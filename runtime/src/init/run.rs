@@ -10,17 +10,15 @@ use rustix::process::{
 };
 use rustix::thread::UnshareFlags;
 
+use super::ASIDE;
 use super::conversation::Builder;
 use super::furnishing::Furniture;
 use super::launch::Place;
-use super::notify::{self, Injection};
+use super::notify::{self, GivenFile, Injection};
 use super::tree::directory_flags;
 use super::{account, launch, namespace, network, privileges, root_tree, supervise, world};
 use crate::step::StepExit;
 use crate::wire::{Failure, OrFail as _, RunOrder};
-
-/// Where the image's own things are while a step runs, in its scratch directory.
-const ASIDE: &str = "aside";
 
 /// Runs the step of `order`; this process is root of its namespaces.
 pub(super) fn run(order: RunOrder, builder: &mut Builder) -> Result<StepExit, Failure> {
@@ -49,22 +47,28 @@ pub(super) fn run_in_pod(order: &RunOrder, builder: &mut Builder) -> Result<Step
     let aside = order.scratch.join(ASIDE);
     let furniture = Furniture::put(&root, &aside, &order.hostname)?;
     privileges::stay_in_root();
-    let injection = virtual_files(&root)?;
+    let injection = virtual_files(&root, &[])?;
     let exit = see_through(order, Place::Tree(root), injection, builder)?;
     supervise::check_end()?;
     furniture.take_away(&aside)?;
     Ok(exit)
 }
 
-/// What is given to a step in the tree `root`; nothing where that does not work, because many steps
-/// need nothing of it.
-fn virtual_files(root: &Path) -> Result<Option<Injection>, Failure> {
-    if notify::try_out().is_err() {
-        return Ok(None);
+/// What is given to a step in the tree `root`, and the files `given`; nothing where that does not
+/// work, because many steps need nothing else of it.
+fn virtual_files(root: &Path, given: &[GivenFile<'_>]) -> Result<Option<Injection>, Failure> {
+    match (notify::try_out(), given) {
+        (Ok(()), _) => {}
+        (Err(_), []) => return Ok(None),
+        (Err(error), [file, ..]) => {
+            let action = format!("cannot give the step {} from memory", file.path.display());
+            return Err(Failure::new(action, error));
+        }
     }
     let action = || format!("cannot open {}", root.display());
     let root = open(root, directory_flags(), Mode::empty()).or_fail(action)?;
-    let injection = Injection::new(&root)?;
+    let mut injection = Injection::new(&root)?;
+    given.iter().try_for_each(|file| injection.add(file))?;
     let proc = openat(&root, "proc", directory_flags(), Mode::empty()).or_fail(action)?;
     notify::fill(&proc, &injection)?;
     Ok(Some(injection))

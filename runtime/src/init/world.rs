@@ -21,7 +21,7 @@ use rustix::mount::{
 use rustix::process::{chdir, chroot, pivot_root};
 
 use super::lowers::{Layers, Seen};
-use super::mounts::{self, EMPTY};
+use super::mounts;
 use super::overlay::{self, Overlay};
 use super::private_files::{self, PrivateFile};
 use super::stubs::{self, Point, Points, make_directory};
@@ -89,9 +89,7 @@ impl Stage {
         for (path, name) in [(UPPER, "u"), ("work", "w")] {
             symlink(order.scratch.join(path), name).or_fail(stage_error)?;
         }
-        for name in ["root", EMPTY] {
-            fs::create_dir(name).or_fail(stage_error)?;
-        }
+        fs::create_dir("root").and_then(|()| overlay::make_empty()).or_fail(stage_error)?;
         let overlay = Overlay { lowers, upper: Some(("u".into(), "w".into())) };
         let mut stage = Self { overlay, files: Vec::new(), mounts: Vec::new() };
         let missing = stage.take_mounts(order)?;
@@ -107,8 +105,7 @@ impl Stage {
         let taken = mounts::take(order)?;
         let view_error = || "cannot look into the image".to_owned();
         fs::create_dir("view").or_fail(view_error)?;
-        let mut lowers = self.overlay.lowers.clone();
-        lowers.push(EMPTY.into());
+        let lowers = self.overlay.lowers.clone();
         Overlay { lowers, upper: None }.mount("view").or_fail(view_error)?;
         let view = open("view", directory_flags(), Mode::empty()).or_fail(view_error)?;
         let (placed, missing) = mounts::place(taken, view.as_fd())?;

@@ -157,6 +157,35 @@ fn a_file_that_changed_after_the_listing_is_an_error() {
 }
 
 #[test]
+fn whoever_reads_no_further_than_the_size_learns_of_a_change() {
+    let root = tempfile::tempdir().unwrap();
+    let large = "x".repeat(600 << 10);
+    write(root.path(), "large", &large);
+    let context = open(root.path(), "");
+    let entry = all(&*context).entries()[0].clone();
+    let read = || {
+        let mut content = Vec::new();
+        context.open(&entry).unwrap().take(entry.size).read_to_end(&mut content).map(|_| content)
+    };
+    assert_eq!(read().unwrap(), large.as_bytes());
+    write(root.path(), "large", &(large[1..].to_owned() + "y"));
+    let error = read().unwrap_err().to_string();
+    assert!(error.ends_with("large changed during the build"), "{error}");
+}
+
+#[test]
+fn a_pointer_to_a_file_in_lfs_is_no_file_outside_git_either() {
+    let root = tempfile::tempdir().unwrap();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+    write(root.path(), "big.bin", pointer);
+    write(root.path(), "text", &pointer[1..]);
+    let context = open(root.path(), "");
+    let error = read(&*context, "big.bin").unwrap_err().to_string();
+    assert_eq!(error, "big.bin is a Git LFS pointer, not the file itself");
+    assert_eq!(read(&*context, "text").unwrap(), &pointer.as_bytes()[1..]);
+}
+
+#[test]
 fn special_files_are_left_out_with_a_note() {
     let root = tempfile::tempdir().unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(root.path().join("s")).unwrap();

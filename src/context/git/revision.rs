@@ -12,12 +12,12 @@ use crate::context::entry::Content;
 use crate::context::identity::{
     EXECUTABLE_MODE, FILE_MODE, LINK_MODE, SUBMODULE_MODE, TREE_MODE, TreeRow, tree_id,
 };
+use crate::context::lfs::LfsPlace;
 use crate::context::listing::{Found, Presence, arrange};
 use crate::context::path::{behind_links, join_names};
-use crate::context::read::refuse_lfs_pointer;
 use crate::context::{
     At, Commit, ContextEntry, ContextError, ContextOptions, ContextSource, EntryKind, Identity,
-    LfsPointers, Listing, ObjectId,
+    Listing, ObjectId,
 };
 
 /// How deep trees may be nested.
@@ -137,6 +137,16 @@ impl RevisionContext {
         Ok(ContextEntry { path, kind, mode, size, object, mtime: None, inode: None, content })
     }
 
+    fn content(&self, entry: &ContextEntry) -> Result<Box<dyn Read + Send>, ContextError> {
+        Ok(Box::new(self.repository.open_blob(entry.object, entry.size)?))
+    }
+
+    fn lfs_place(&self, entry: &ContextEntry) -> LfsPlace {
+        let directory = self.repository.layout.directory.clone();
+        let path = join_names(&self.repository.prefix, &entry.path);
+        LfsPlace { git: Some(directory.clone()), directory, path }
+    }
+
     /// The row of what is behind the links in every component of `path`.
     fn behind_links(&self, path: &[u8]) -> Result<Option<TreeRow>, ContextError> {
         let target = |path: &[u8]| match self.row(path)? {
@@ -214,11 +224,12 @@ impl ContextSource for RevisionContext {
     }
 
     fn open(&self, entry: &ContextEntry) -> Result<Box<dyn Read + Send>, ContextError> {
-        let content = Box::new(self.repository.open_blob(entry.object, entry.size)?);
-        match self.options.lfs_pointers {
-            LfsPointers::Refuse => refuse_lfs_pointer(entry, content),
-            LfsPointers::Keep => Ok(content),
-        }
+        let content = self.content(entry)?;
+        self.options.lfs_pointers.resolve(entry, content, || self.lfs_place(entry))
+    }
+
+    fn length(&self, entry: &ContextEntry) -> Result<u64, ContextError> {
+        self.options.lfs_pointers.length(entry, || self.content(entry))
     }
 
     fn read_small(&self, path: &[u8], limit: u64) -> Result<Vec<u8>, ContextError> {

@@ -9,11 +9,13 @@ use super::repository::Repository;
 use super::tracked::{self, Tracked};
 use crate::context::disk::Disk;
 use crate::context::entry::Content;
-use crate::context::read::{open_entry, read_file, refuse_lfs_pointer};
+use crate::context::lfs::LfsPlace;
+use crate::context::path::{join_names, split_name};
+use crate::context::read::{join, open_entry, read_file};
 use crate::context::walk::{Follower, Tracker, Tracking};
 use crate::context::{
     At, Commit, ContextEntry, ContextError, ContextOptions, ContextSource, GitDirectory, Identity,
-    LfsPointers, Listing,
+    Listing,
 };
 
 /// Blobs up to this size may come from the repository when the file changed since it was listed.
@@ -63,6 +65,12 @@ impl WorktreeContext {
             other => other,
         }
     }
+
+    /// The repository is looked for from where the file lies, which may be in a submodule.
+    fn lfs_place(&self, entry: &ContextEntry) -> LfsPlace {
+        let directory = join(&self.disk.root, split_name(&entry.path).0);
+        LfsPlace { directory, git: None, path: join_names(&self.repository.prefix, &entry.path) }
+    }
 }
 
 impl ContextSource for WorktreeContext {
@@ -92,10 +100,11 @@ impl ContextSource for WorktreeContext {
 
     fn open(&self, entry: &ContextEntry) -> Result<Box<dyn Read + Send>, ContextError> {
         let content = self.content(entry)?;
-        match self.options.lfs_pointers {
-            LfsPointers::Refuse => refuse_lfs_pointer(entry, content),
-            LfsPointers::Keep => Ok(content),
-        }
+        self.options.lfs_pointers.resolve(entry, content, || self.lfs_place(entry))
+    }
+
+    fn length(&self, entry: &ContextEntry) -> Result<u64, ContextError> {
+        self.options.lfs_pointers.length(entry, || self.content(entry))
     }
 
     fn read_small(&self, path: &[u8], limit: u64) -> Result<Vec<u8>, ContextError> {

@@ -43,7 +43,7 @@ pub enum AddressError {
     #[error("{0} is not the address of a git repository: {1}")]
     Malformed(String, &'static str),
     /// It has a password where none can be used.
-    #[error("an address with ssh:// or git:// takes no password ({0})")]
+    #[error("an address that is reached by ssh or git:// takes no password ({0})")]
     Password(String),
     /// It cannot be the name of a reference.
     #[error("{0:?} cannot be a branch, a tag or a commit")]
@@ -205,6 +205,9 @@ fn ssh(text: &str, rest: &str) -> Result<RemoteAddress, AddressError> {
 fn short(text: &str) -> Result<Option<RemoteAddress>, AddressError> {
     let Some((user, rest)) = text.split_once('@') else { return Ok(None) };
     let Some((host, path)) = rest.split_once(':') else { return Ok(None) };
+    if user.split_once(':').is_some_and(|(user, _)| is_user(user)) && is_host(host) {
+        return Err(AddressError::Password(redacted(text)));
+    }
     if !is_user(user) || !is_host(host) {
         return Ok(None);
     }
@@ -324,6 +327,7 @@ mod tests {
             "ssh://me:s3cret@example.org/app.git",
             "git://me:s3cret@example.org/app.git",
             "ssh://s3cret%@example.org/app.git",
+            "me:s3cret@example.org:team/app.git",
         ] {
             let error = shown(text);
             assert!(error.starts_with("error: ") && !error.contains("s3cret"), "{text}: {error}");

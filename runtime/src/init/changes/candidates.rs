@@ -13,6 +13,9 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, Write as _};
 use std::path::Path;
 
+/// How much of the file is in memory.
+const BUFFER: usize = 64 << 10;
+
 /// The names of each file that has several, by device and inode.
 pub(super) type Links = BTreeMap<(u64, u64), Vec<Vec<u8>>>;
 
@@ -39,7 +42,11 @@ impl Candidates {
         let file =
             File::options().read(true).write(true).create(true).truncate(true).open(place)?;
         std::fs::remove_file(place)?;
-        Ok(Self { file: BufWriter::new(file), last: Vec::new(), links: Links::new() })
+        Ok(Self {
+            file: BufWriter::with_capacity(BUFFER, file),
+            last: Vec::new(),
+            links: Links::new(),
+        })
     }
 
     /// Takes the next path.
@@ -65,7 +72,10 @@ impl Candidates {
     pub(super) fn finish(self) -> io::Result<(CandidateReader, Links)> {
         let mut file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.rewind()?;
-        Ok((CandidateReader { file: BufReader::new(file), path: Vec::new() }, self.links))
+        Ok((
+            CandidateReader { file: BufReader::with_capacity(BUFFER, file), path: Vec::new() },
+            self.links,
+        ))
     }
 }
 

@@ -4,7 +4,6 @@
 //! found. Memory: one entry for each directory on the way down, as directories are emitted with the
 //! first thing below them, and the names of files that have several.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -17,6 +16,7 @@ use rustix::fs::{
 
 use super::candidates::{CandidateReader, Links, What};
 use super::descent::is_below;
+use super::groups::{Groups, Verdict};
 use super::object::{Object, clamped, same, same_directories, settle};
 use crate::entry::{Entry, EntrySink, Kind};
 use crate::init::lowers::{Found, Layers, Merged, is_whiteout};
@@ -40,18 +40,12 @@ pub(super) struct Judge<'a> {
     pub(super) clamp_mtime: Option<i64>,
     pub(super) sink: &'a mut dyn EntrySink,
     pub(super) stats: ChangeStats,
-    links: BTreeMap<(u64, u64), Group>,
+    groups: Groups,
     levels: Vec<Level>,
     /// The directory of the last level.
     here: Rc<OwnedFd>,
     /// What is being read, for errors.
     pub(super) path: Vec<u8>,
-}
-
-/// The names of one file, in order.
-struct Group {
-    names: Vec<Vec<u8>>,
-    is_change: Option<bool>,
 }
 
 /// A directory on the way down.
@@ -87,7 +81,7 @@ impl<'a> Judge<'a> {
             clamp_mtime,
             sink,
             stats: ChangeStats { reusable: true, ..ChangeStats::default() },
-            links: BTreeMap::new(),
+            groups: Groups::new(Links::new()),
             levels: vec![top],
             here: Rc::new(root),
             path: Vec::new(),
@@ -96,8 +90,7 @@ impl<'a> Judge<'a> {
 
     /// Judges all candidates. The root's own entry is not emitted, so it becomes what it was.
     pub(super) fn judge(&mut self, mut from: CandidateReader, links: Links) -> io::Result<()> {
-        let groups = links.into_iter().filter(|(_, names)| names.len() > 1);
-        self.links = groups.map(|(id, names)| (id, Group { names, is_change: None })).collect();
+        self.groups = Groups::new(links);
         let judged = self.all(&mut from);
         if judged.is_err() {
             self.back_out();
@@ -191,35 +184,21 @@ impl<'a> Judge<'a> {
             Found::Other(leaf) => Some(Object::of(leaf)),
             Found::Absent | Found::Directory(_) => None,
         };
-        let (is_change, first) = match self.links.get_mut(&object.identity()) {
-            Some(group) if object.stat.st_nlink > 1 => {
-                let known = group.is_change;
-                let first = group.names[0].clone();
-                let is_change = match known {
-                    Some(is_change) => is_change,
-                    None => {
-                        is_group_a_change(&self.layers, &group.names, object, self.clamp_mtime)?
-                    }
-                };
-                group.is_change = Some(is_change);
-                (is_change, (first != self.path).then_some(first))
-            }
-            _ => {
-                let is_same = match &base {
-                    Some(base) => same(object, base, self.clamp_mtime)?,
-                    None => false,
-                };
-                (!is_same, None)
-            }
+        let layers = &self.layers;
+        let verdict = match self.groups.verdict(object, &self.path, layers, self.clamp_mtime)? {
+            Some(verdict) => verdict,
+            None => match &base {
+                Some(base) if same(object, base, self.clamp_mtime)? => Verdict::Same,
+                Some(_) | None => Verdict::Changed,
+            },
         };
-        match (is_change, first, base) {
-            (true, Some(target), _) => {
+        match (verdict, base) {
+            (Verdict::LinkTo(target), _) => {
                 let entry = self.entry(Kind::HardLink { target }, &object.stat, Xattrs::new());
                 self.send(&entry, None)
             }
-            (true, None, _) => self.change(object),
-            (false, _, Some(base)) => self.no_change(object, &base.stat),
-            (false, _, None) => unreachable!("what is not there before is a change"),
+            (Verdict::Same, Some(base)) => self.no_change(object, &base.stat),
+            (Verdict::Same | Verdict::Changed, _) => self.change(object),
         }
     }
 
@@ -228,7 +207,7 @@ impl<'a> Judge<'a> {
         if object.file_type() != FileType::RegularFile {
             let entry = self.entry(object.special()?, &object.stat, Xattrs::new());
             self.send(&entry, None)?;
-            return settle(object.dir, object.name, mtime);
+            return object.settle(mtime);
         }
         let fd = object.open()?;
         let xattrs = self.xattrs(fd.as_fd())?;
@@ -239,7 +218,7 @@ impl<'a> Judge<'a> {
                 self.send(&self.entry(kind, &object.stat, xattrs), Some(fd))?;
             }
         }
-        settle(object.dir, object.name, mtime)
+        object.settle(mtime)
     }
 
     fn no_change(&mut self, object: &Object<'_>, base: &Stat) -> io::Result<()> {
@@ -252,7 +231,7 @@ impl<'a> Judge<'a> {
         // It may have been a name of another file of the parent's tree, which this layer will not
         // say.
         self.stats.reusable &= object.stat.st_nlink >= base.st_nlink;
-        settle(object.dir, object.name, base.st_mtime)
+        object.settle(base.st_mtime)
     }
 
     /// Opens the directory `name` and emits it if it is a change itself.
@@ -284,6 +263,8 @@ impl<'a> Judge<'a> {
     /// Leaves the directory that is open, with the time that it shall have.
     fn leave(&mut self) -> io::Result<()> {
         let done = self.levels.pop().expect("only what was entered is left");
+        // What was removed from it has changed its time.
+        let now = fstat(&self.here)?;
         self.here = Rc::new(openat(&self.here, "..", directory_flags(), Mode::empty())?);
         let (_, name) = split(&done.path);
         match (done.pending, done.unchanged_mtime) {
@@ -293,11 +274,11 @@ impl<'a> Judge<'a> {
                 {
                     return Ok(());
                 }
-                settle(self.here.as_fd(), name, mtime)
+                settle(self.here.as_fd(), name, &now, mtime)
             }
             _ => {
                 let mtime = clamped(done.before.st_mtime, self.clamp_mtime);
-                settle(self.here.as_fd(), name, mtime)
+                settle(self.here.as_fd(), name, &now, mtime)
             }
         }
     }
@@ -360,25 +341,4 @@ impl<'a> Judge<'a> {
             None => self.sink.entry(entry, &mut io::empty()),
         }
     }
-}
-
-/// Whether one of the names of `object` is not a name of one equal file in the parent's tree.
-fn is_group_a_change(
-    layers: &Layers,
-    names: &[Vec<u8>],
-    object: &Object<'_>,
-    clamp_mtime: Option<i64>,
-) -> io::Result<bool> {
-    let mut file = None;
-    for name in names {
-        let Found::Other(leaf) = layers.find(name)? else { return Ok(true) };
-        let base = Object::of(&leaf);
-        match file {
-            None if !same(object, &base, clamp_mtime)? => return Ok(true),
-            None => file = Some(base.identity()),
-            Some(file) if file != base.identity() => return Ok(true),
-            Some(_) => {}
-        }
-    }
-    Ok(false)
 }

@@ -36,6 +36,7 @@
 
 mod candidates;
 mod descent;
+mod groups;
 mod judge;
 mod object;
 mod overlay;

@@ -73,6 +73,11 @@ impl<'a> Object<'a> {
         Ok(metadata::internal(fd, STAND_IN)?.and_then(stood_for))
     }
 
+    /// Gives the object the modification time that it shall have.
+    pub(super) fn settle(&self, mtime: i64) -> io::Result<()> {
+        settle(self.dir, self.name, &self.stat, mtime)
+    }
+
     fn target(&self) -> io::Result<Vec<u8>> {
         Ok(readlinkat(self.dir, self.name, Vec::new())?.into_bytes())
     }
@@ -155,9 +160,9 @@ fn same_content(mut one: File, mut other: File) -> io::Result<bool> {
     }
 }
 
-/// Gives a name the modification time that it shall have, in whole seconds.
-pub(super) fn settle(dir: BorrowedFd<'_>, name: &[u8], mtime: i64) -> io::Result<()> {
-    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+/// Gives a name, of which `stat` is known, the modification time that it shall have, in whole
+/// seconds.
+pub(super) fn settle(dir: BorrowedFd<'_>, name: &[u8], stat: &Stat, mtime: i64) -> io::Result<()> {
     if (stat.st_mtime, stat.st_mtime_nsec) != (mtime, 0) {
         utimensat(dir, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)?;
     }

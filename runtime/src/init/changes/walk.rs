@@ -2,6 +2,9 @@
 //!
 //! Both are in the order of a layer, so one pass over both finds what is new, gone or touched. The
 //! old content is not in the tree any more; it is in the layers below.
+//!
+//! Of a file with several names all are touched when one is made, renamed or removed, because that
+//! changes the inode, on all file systems of Linux that take layers; so all are candidates.
 
 use std::cmp::Ordering;
 use std::io;

@@ -14,4 +14,4 @@ mod sources;
 mod walk;
 
 pub(super) use points::{Placed, place};
-pub(super) use sources::{EMPTY, take};
+pub(super) use sources::take;

@@ -26,9 +26,6 @@ use super::walk::{Found, follow};
 use crate::mount::{Mount, MountKind, Owner, Tree};
 use crate::wire::{Failure, FailureKind, OrFail as _, RunOrder};
 
-/// An empty directory of the stage, for overlays that would lack a layer.
-pub(in super::super) const EMPTY: &str = "e";
-
 /// A detached mount.
 #[derive(Debug)]
 pub(in super::super) struct Taken {
@@ -121,9 +118,8 @@ impl Source<'_> {
     fn find(&self, tree: &Tree, upper: Option<(String, String)>) -> Result<Found, Failure> {
         let target = &self.mount.target;
         let action = || format!("cannot mount the layers for {}", target.display());
-        let mut lowers = overlay::link(&format!("{}-", self.name), &tree.layers).or_fail(action)?;
-        // A single layer is no overlay, but may have an overlay's marks.
-        lowers.push(EMPTY.into());
+        // Also a single layer, which may have an overlay's marks.
+        let lowers = overlay::link(&format!("{}-", self.name), &tree.layers).or_fail(action)?;
         DirBuilder::new().mode(0o755).create(&self.name).or_fail(action)?;
         Overlay { lowers, upper }.mount(&self.name).or_fail(action)?;
         let root = open(self.name.as_str(), directory_flags(), Mode::empty()).or_fail(action)?;

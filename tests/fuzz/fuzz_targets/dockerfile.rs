@@ -1,0 +1,8 @@
+//! The Dockerfile parser under libFuzzer.
+
+#![no_main]
+
+#[path = "../bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::dockerfile(data));
