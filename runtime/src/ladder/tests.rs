@@ -254,8 +254,8 @@ fn what_a_step_needs_takes_it_up_or_out() {
         ("E7", Need::CacheMount, None, vec!["overlay-full by AppArmorUnconfined"]),
         ("E2", Need::BindMount, None, vec!["overlay-full by SeccompUnconfined"]),
         ("E2", Need::TmpfsMount, None, vec!["overlay-full by SeccompUnconfined"]),
-        ("E2", Need::SecretFile, Some(Rung::Chroot), vec!["overlay-full by SeccompUnconfined"]),
-        ("E2", Need::SshAgent, Some(Rung::Chroot), vec!["overlay-full by SeccompUnconfined"]),
+        ("E2", Need::SecretFile, None, vec!["overlay-full by SeccompUnconfined"]),
+        ("E2", Need::SshAgent, None, vec!["overlay-full by SeccompUnconfined"]),
         ("E2", Need::Id(70000), Some(Rung::Chroot), vec!["overlay-full by SeccompUnconfined"]),
         (
             "E5",
