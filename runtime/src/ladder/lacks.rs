@@ -89,8 +89,7 @@ fn gives(rung: Rung, caps: &Capabilities, need: Need) -> bool {
             Map::One | Map::No => true,
         },
         (Rung::Chroot, Need::Id(id)) => id < caps.ids,
-        (Rung::Chroot, Need::SecretFile) => caps.add_fd,
-        (Rung::Chroot | Rung::Translate, need) => need == Need::SshAgent,
+        (Rung::Chroot | Rung::Translate, _) => false,
         (Rung::OverlayFull | Rung::OverlayOne, _) => true,
     }
 }

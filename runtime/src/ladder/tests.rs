@@ -254,8 +254,8 @@ fn what_a_step_needs_takes_it_up_or_out() {
         ("E7", Need::CacheMount, None, vec!["overlay-full by AppArmorUnconfined"]),
         ("E2", Need::BindMount, None, vec!["overlay-full by SeccompUnconfined"]),
         ("E2", Need::TmpfsMount, None, vec!["overlay-full by SeccompUnconfined"]),
-        ("E2", Need::SecretFile, Some(Rung::Chroot), vec!["overlay-full by SeccompUnconfined"]),
-        ("E2", Need::SshAgent, Some(Rung::Chroot), vec!["overlay-full by SeccompUnconfined"]),
+        ("E2", Need::SecretFile, None, vec!["overlay-full by SeccompUnconfined"]),
+        ("E2", Need::SshAgent, None, vec!["overlay-full by SeccompUnconfined"]),
         ("E2", Need::Id(70000), Some(Rung::Chroot), vec!["overlay-full by SeccompUnconfined"]),
         (
             "E5",
@@ -350,6 +350,9 @@ fn a_refusal_says_what_is_missing_and_what_to_change() {
     let impossible = Needs::from_iter([Need::Id(70000)]);
     let refusal = choose(&pod("E3b"), &impossible, Choice::Chroot).unwrap_err();
     assert!(refusal.to_string().contains("chroot is refused"), "{refusal}");
+    let alone = Needs::from_iter([Need::OwnNetwork]);
+    let refusal = choose(&pod("E1"), &alone, Choice::Chroot).unwrap_err();
+    assert_eq!(refusal.hint(), "leave --runtime out: the rung overlay-full can do it here");
     let many = Needs::from_iter([Need::Id(u32::MAX)]);
     let refusal = choose(&pod("E1"), &many, Choice::Auto).unwrap_err();
     assert!(refusal.to_string().contains("it cannot give the id 4294967295"), "{refusal}");
