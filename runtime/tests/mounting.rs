@@ -422,6 +422,23 @@ fn machine_program(path: &str) -> Option<Vec<Taken>> {
 }
 
 #[test]
+fn a_script_is_a_program_that_the_step_can_run() {
+    let Some(bench) = Bench::new() else { return };
+    let root = [bench.busybox()];
+    let content = b"#!/bin/cat\nof root, and run by anybody\n".to_vec();
+    let mounts = vec![mount("/dev/pipes/EOF", MountKind::Script { content })];
+    let script = "/dev/pipes/EOF; stat -c '%a %u:%g' /dev/pipes/EOF";
+    let ran = bench
+        .step(&root, &["/bin/sh", "-c", script], |step| {
+            step.user = "app".into();
+            step.mounts = mounts;
+        })
+        .unwrap();
+    assert_eq!(ran.ok(), "#!/bin/cat\nof root, and run by anybody\n755 0:0");
+    assert!(bench.changes(&ran).0.is_empty());
+}
+
+#[test]
 fn a_step_that_takes_too_long_is_ended_with_all_it_started() {
     let Some(bench) = Bench::new() else { return };
     let start = Instant::now();
