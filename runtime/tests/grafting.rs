@@ -204,15 +204,22 @@ fn a_cache_shares_no_file_with_the_image() {
     let root = [base.clone(), bench.layer(from_ref(&base), &[file("own", "own")])];
     let c = caches(&bench).join("c");
     let mounts = vec![mount("/c", cache(&c))];
-    let script = "mkdir /c/d; echo 1 > /c/a; chmod 640 /c/a; chown 7:8 /c/a; touch -d @99 /c/a; \
-                  ln /c/a /c/d/b; ln /c/a /out; echo 2 > /c/alone; ln /c/alone /c/d/alone; \
-                  ln /own /c/own";
-    let ran = bench.step(&root, &["/bin/sh", "-c", script], |step| step.mounts = mounts).unwrap();
+    let long = "0".repeat(250);
+    let script = format!(
+        "mkdir /c/d; echo 1 > /c/a; chmod 640 /c/a; chown 7:8 /c/a; touch -d @99 /c/a; \
+         ln /c/a /c/d/b; ln /c/a /out; echo 2 > /c/alone; ln /c/alone /c/d/alone; \
+         ln /own /c/own; ln /own /c/{long}; ln /own /c/.longshore-fresh; \
+         mkfifo /pipe; ln /pipe /c/pipe"
+    );
+    let ran = bench.step(&root, &["/bin/sh", "-c", &script], |step| step.mounts = mounts).unwrap();
     ran.ok();
     let at = |path: &str| fs::symlink_metadata(c.join(path)).unwrap();
     let tree = ran.step.scratch.join("tree/root");
     let out = fs::symlink_metadata(tree.join("out")).unwrap();
-    assert_eq!((out.nlink(), at("a").nlink(), at("own").nlink()), (1, 2, 1));
+    assert_eq!((out.nlink(), at("a").nlink()), (1, 2));
+    assert_eq!(at("own").ino(), at(&long).ino());
+    assert_eq!(fs::symlink_metadata(tree.join("own")).unwrap().nlink(), 1);
+    assert!(!c.join("pipe").exists(), "what cannot be copied is lost");
     assert_ne!(out.ino(), at("a").ino());
     assert_eq!(at("a").ino(), at("d/b").ino());
     assert_eq!(at("alone").ino(), at("d/alone").ino());
@@ -221,7 +228,7 @@ fn a_cache_shares_no_file_with_the_image() {
     fs::write(c.join("own"), "changed in the cache").unwrap();
     fs::write(c.join("a"), "changed in the cache").unwrap();
     let changes = bench.changes(&ran).0;
-    assert_eq!(changes.keys().collect::<Vec<_>>(), ["out"]);
+    assert_eq!(changes.keys().collect::<Vec<_>>(), ["out", "pipe"]);
     assert_eq!(changes["out"].1, b"1\n");
 }
 

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, fchmod, fchown, futimens,
-    linkat, open, openat, renameat, renameat_with, statat, unlinkat,
+    linkat, open, openat, renameat, renameat_with, statat,
 };
 use rustix::io::Errno;
 
@@ -29,7 +29,7 @@ use super::super::tree::{components, directory_flags, split};
 
 /// Name of the list in the scratch directory.
 const LIST: &str = "grafts";
-/// Ends the name of a file that is about to take the place of another.
+/// Name of a file that is about to take the place of another.
 const FRESH: &[u8] = b".longshore-fresh";
 
 /// Names of files that have more of them, by device and inode, with the number of all.
@@ -119,18 +119,19 @@ fn separate(dir: &Path, names: &[Vec<u8>]) -> io::Result<()> {
         let (way, name) = split(path);
         let parent = walk(dir, way)?;
         let before = rustix::fs::fstat(&parent)?;
-        let fresh = [name, FRESH].concat();
+        // Whatever has that name is not the cache's to keep.
+        clear(parent.as_fd(), FRESH)?;
         let made = match &first {
-            None => copy(parent.as_fd(), name, &fresh),
+            None => copy(parent.as_fd(), name),
             Some((dir, known)) => {
-                linkat(dir, *known, &parent, fresh.as_slice(), AtFlags::empty()).map_err(Into::into)
+                linkat(dir, *known, &parent, FRESH, AtFlags::empty()).map_err(Into::into)
             }
         };
         match made {
-            Ok(()) => renameat(&parent, fresh.as_slice(), &parent, name)?,
+            Ok(()) => renameat(&parent, FRESH, &parent, name)?,
             Err(_) => {
-                clear(parent.as_fd(), &fresh)?;
-                unlinkat(&parent, name, AtFlags::empty())?;
+                clear(parent.as_fd(), FRESH)?;
+                clear(parent.as_fd(), name)?;
             }
         }
         futimens(&parent, &times_of(&before))?;
@@ -149,8 +150,8 @@ fn is_there(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// Copies a regular file; of other things with several names there is no copy.
-fn copy(dir: BorrowedFd<'_>, name: &[u8], fresh: &[u8]) -> io::Result<()> {
+/// Copies a regular file to [`FRESH`]; of other things with several names there is no copy.
+fn copy(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let from = openat(dir, name, flags, Mode::empty())?;
     let stat: Stat = rustix::fs::fstat(&from)?;
@@ -158,7 +159,7 @@ fn copy(dir: BorrowedFd<'_>, name: &[u8], fresh: &[u8]) -> io::Result<()> {
         return Err(io::ErrorKind::Unsupported.into());
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let to = openat(dir, fresh, flags, Mode::RUSR | Mode::WUSR)?;
+    let to = openat(dir, FRESH, flags, Mode::RUSR | Mode::WUSR)?;
     let size = u64::try_from(stat.st_size).map_err(io::Error::other)?;
     Copier::new().copy(from.as_fd(), to.as_fd(), size)?;
     fchown(&to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
