@@ -26,6 +26,10 @@ const CELLS: &[(&str, &str)] = &[
     ("E5u", "overlay"),
     ("E5a", "overlay"),
     ("E6", "overlay"),
+    ("E1", "chroot"),
+    ("E2", "chroot"),
+    ("E5", "chroot"),
+    ("E7", "chroot"),
 ];
 
 /// Arguments: what builds, then the paths. The builder takes the place of the shell, process 1.

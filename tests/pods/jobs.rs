@@ -19,6 +19,9 @@ const CELLS: &[(&str, &str)] = &[
     ("E5un", "overlay"),
     ("E5u", "overlay"),
     ("E5a", "overlay"),
+    ("E2", "chroot"),
+    ("E5", "chroot"),
+    ("E7", "chroot"),
 ];
 
 /// Jobs whose layers have the same bytes wherever they are made.
