@@ -50,8 +50,10 @@ fn caches(bench: &Bench) -> PathBuf {
     caches
 }
 
-/// What a step with these mounts prints, and what it changes in words.
-fn did(bench: &Bench, root: &[PathBuf], mounts: Vec<Mount>, script: &str) -> (String, Vec<String>) {
+/// What a step prints, and what it changes in words.
+type Did = (String, Vec<String>);
+
+fn did(bench: &Bench, root: &[PathBuf], mounts: Vec<Mount>, script: &str) -> Did {
     let ran = bench
         .step(root, &["/bin/sh", "-c", script], |step| {
             step.mounts = mounts;
@@ -79,7 +81,7 @@ const SCRIPTS: [&str; 9] = [
 
 #[test]
 fn steps_with_mounts_make_the_same_layers_on_every_rung() {
-    let mut found: Vec<(Rung, Vec<(String, Vec<String>)>)> = Vec::new();
+    let mut found: Vec<(Rung, Vec<Did>)> = Vec::new();
     for choice in [Choice::Overlay, Choice::Chroot] {
         if choice == Choice::Chroot && !rustix::process::geteuid().is_root() {
             continue;
@@ -96,7 +98,7 @@ fn steps_with_mounts_make_the_same_layers_on_every_rung() {
 }
 
 /// Runs a script with mounts of all kinds, upon an image that has something in some of the places.
-fn upon(bench: &Bench, script: &str) -> (String, Vec<String>) {
+fn upon(bench: &Bench, script: &str) -> Did {
     let base = bench.busybox();
     let entries = [
         owned(dir("opt", 0o750), 3, 4),

@@ -126,7 +126,7 @@ fn changes_of_scripts() {
         ("#!/bin/python", "#!/bin/perl", true),
         ("A\n#!/bin/python\nprint($USED)\nA\n", "B\n#!/bin/python\nprint($USED)\nB\n", true),
         ("<<A", "<<'A'", false),
-        ("#!/bin/python\nprint($USED)\n", "/dev/pipes/A", true),
+        ("#!/bin/python\nprint($USED)\n", "/dev/pipes/A\n", true),
     ] {
         assert!(text.contains(from), "{from}");
         assert_eq!(stages(&text.replacen(from, to, 1)) != before, changed, "{from:?} -> {to:?}");
