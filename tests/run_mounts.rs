@@ -8,22 +8,42 @@ use std::sync::{Arc, Mutex};
 use crate::support::command::{Outcome, Run};
 use crate::support::flat::Tree;
 use crate::support::{
-    Access, Image, Registry, Sandbox, base, built_reference, executor, longshore,
+    Access, Image, Registry, Sandbox, base, built_reference, executor, is_root, longshore,
     longshore_on_tmpfs,
 };
+
+/// The choices of a rung that the tests are run with: one that mounts, and one that cannot.
+const CHOICES: [&str; 2] = ["auto", "chroot"];
 
 struct Bench {
     sandbox: Sandbox,
     registry: Registry,
     base: String,
+    /// The choice of a rung.
+    runtime: &'static str,
+}
+
+/// A bench for each choice of a rung that the machine has.
+fn benches() -> impl Iterator<Item = Bench> {
+    let has = |choice: &&str| is_root() || *choice != "chroot";
+    CHOICES.into_iter().filter(has).map(Bench::with)
 }
 
 impl Bench {
     fn new() -> Self {
+        Self::with(CHOICES[0])
+    }
+
+    fn with(runtime: &'static str) -> Self {
         let sandbox = Sandbox::new();
         let registry = Registry::start(&sandbox, Access::Plain);
         let base = registry.push(&sandbox, &base::busybox(), "busybox:1");
-        Self { sandbox, registry, base }
+        Self { sandbox, registry, base, runtime }
+    }
+
+    /// Whether there are mounts, rather than what takes their places in a tree.
+    fn mounts(&self) -> bool {
+        self.runtime != "chroot"
     }
 
     /// Builds a Dockerfile in which BASE is busybox.
@@ -34,7 +54,8 @@ impl Bench {
     fn run_by(&self, program: Run, dockerfile: &str, flags: &[&str]) -> Outcome {
         self.sandbox.write("context/Dockerfile", dockerfile.replace("BASE", &self.base));
         let insecure = ["--insecure-registry", self.registry.address()];
-        program.arg(self.sandbox.path("context")).args(insecure).args(flags).outcome()
+        let program = program.arg(self.sandbox.path("context")).args(insecure);
+        program.args(["--runtime", self.runtime]).args(flags).outcome()
     }
 
     /// Builds and returns what the steps printed, a line each.
@@ -79,77 +100,89 @@ fn files_with(root: &Path, word: &str, source: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_cache_is_kept_between_builds_and_out_of_images() {
-    let bench = Bench::new();
-    let dockerfile = "FROM BASE\nARG N\nRUN --mount=type=cache,target=/cached/x,id=x echo $N \
+    for bench in benches() {
+        let dockerfile = "FROM BASE\nARG N\nRUN --mount=type=cache,target=/cached/x,id=x echo $N \
                       >> /cached/x/log; cat /cached/x/log; cp /cached/x/log /log\n";
-    let build = |n: &str| bench.said(dockerfile, &["--tag", "v1", "--build-arg", n]);
-    assert_eq!(build("N=1"), ["1"]);
-    assert_eq!(build("N=2"), ["1", "2"]);
-    assert_eq!(build("N=2"), [""; 0], "the content of a cache is no reason to build again");
-    let tree = bench.tree();
-    assert!(tree.get("log").is_some() && tree.get("cached").is_none(), "nor is its mount point");
-    let other = dockerfile.replace("id=x", "id=y");
-    assert_eq!(bench.said(&other, &["--build-arg", "N=3"]), ["3"]);
-    let other = dockerfile.replace("id=x", "id=x,uid=7");
-    assert_eq!(bench.said(&other, &["--build-arg", "N=4"]), ["4"], "of another owner is another");
-    let caches = fs_err::read_dir(bench.sandbox.path("work/caches")).expect("list");
-    let names: Vec<_> = caches.map(|entry| entry.expect("an entry").file_name()).collect();
-    assert_eq!(names.len(), 6, "three with a lock each: {names:?}");
+        let build = |n: &str| bench.said(dockerfile, &["--tag", "v1", "--build-arg", n]);
+        assert_eq!(build("N=1"), ["1"]);
+        assert_eq!(build("N=2"), ["1", "2"]);
+        assert_eq!(build("N=2"), [""; 0], "the content of a cache is no reason to build again");
+        let tree = bench.tree();
+        assert!(
+            tree.get("log").is_some() && tree.get("cached").is_none(),
+            "nor is its mount point"
+        );
+        let other = dockerfile.replace("id=x", "id=y");
+        assert_eq!(bench.said(&other, &["--build-arg", "N=3"]), ["3"]);
+        let other = dockerfile.replace("id=x", "id=x,uid=7");
+        assert_eq!(
+            bench.said(&other, &["--build-arg", "N=4"]),
+            ["4"],
+            "of another owner is another"
+        );
+        let caches = fs_err::read_dir(bench.sandbox.path("work/caches")).expect("list");
+        let names: Vec<_> = caches.map(|entry| entry.expect("an entry").file_name()).collect();
+        assert_eq!(names.len(), 6, "three with a lock each: {names:?}");
+    }
 }
 
 #[test]
 fn steps_of_one_build_wait_for_a_cache_that_is_locked() {
-    let bench = Bench::new();
-    let step = |name: &str| {
-        format!(
-            "FROM BASE AS {name}\n\
-             RUN --mount=type=cache,target=/c,id=c,sharing=locked \
-             --mount=type=cache,target=/d,id={name},sharing=locked \
+    for bench in benches() {
+        // In trees, they have it one after the other in any case.
+        let sharing = if bench.mounts() { "locked" } else { "shared" };
+        let step = |name: &str| {
+            format!(
+                "FROM BASE AS {name}\n\
+             RUN --mount=type=cache,target=/c,id=c,sharing={sharing} \
+             --mount=type=cache,target=/d,id={name},sharing={sharing} \
              mkdir /c/busy && echo {name} >> /c/log && sleep 0.2 && rmdir /c/busy && touch /{name}\n"
-        )
-    };
-    let names = ["one", "two", "three"];
-    let stages: String = names.iter().map(|name| step(name)).collect();
-    let copies: String =
-        names.iter().map(|name| format!("COPY --from={name} /{name} /\n")).collect();
-    let read = "RUN --mount=type=cache,target=/c,id=c cat /c/log | sort\n";
-    let said = bench.said(&format!("{stages}FROM BASE\n{copies}{read}"), &[]);
-    assert_eq!(said, ["one", "three", "two"]);
+            )
+        };
+        let names = ["one", "two", "three"];
+        let stages: String = names.iter().map(|name| step(name)).collect();
+        let copies: String =
+            names.iter().map(|name| format!("COPY --from={name} /{name} /\n")).collect();
+        let read = "RUN --mount=type=cache,target=/c,id=c cat /c/log | sort\n";
+        let said = bench.said(&format!("{stages}FROM BASE\n{copies}{read}"), &[]);
+        assert_eq!(said, ["one", "three", "two"]);
+    }
 }
 
 #[test]
 fn a_secret_is_seen_by_its_step_and_by_nothing_else() {
-    let bench = Bench::new();
-    let word = format!("s3cret-{}", std::process::id());
-    let source = bench.sandbox.write("secret.txt", &word);
-    let report = bench.sandbox.path("report.json");
-    let dockerfile = "FROM BASE\n\
+    for bench in benches() {
+        let word = format!("s3cret-{}", std::process::id());
+        let source = bench.sandbox.write("secret.txt", &word);
+        let report = bench.sandbox.path("report.json");
+        let dockerfile = "FROM BASE\n\
          RUN --mount=type=secret,id=file --mount=type=secret,id=var,env=TOKEN \
          --mount=type=secret,id=none \
          stat -c '%a %u:%g' /run/secrets/file; wc -c < /run/secrets/file; echo ${#TOKEN}; \
          [ \"$(cat /run/secrets/file)\" = \"$TOKEN\" ] && echo same; ls /run/secrets\n\
          RUN ls /run/secrets 2>/dev/null || echo gone; echo ${#TOKEN}\n";
-    let length = word.len().to_string();
-    let program = || longshore(&bench.sandbox).env("VARIABLE", &word).arg("build");
-    let file = format!("id=file,src={}", source.display());
-    let flags = ["--secret", file.as_str(), "--secret", "id=var,env=VARIABLE", "--tag", "v1"];
-    let flags =
-        [&flags[..], &["--report", report.to_str().expect("UTF-8"), "--log-debug"]].concat();
-    let outcome = bench.run_by(program(), dockerfile, &flags).success();
-    let expected = ["400 0:0", &length, &length, "same", "file", "gone", "0"];
-    assert_eq!(said(&outcome), expected);
-    assert!(!outcome.report().contains(&word), "{}", outcome.report());
-    assert_eq!(files_with(bench.sandbox.root(), &word, &source), Vec::<PathBuf>::new());
-    for layer in &bench.image().layers {
-        let mut bytes = Vec::new();
-        layer.archive().into_inner().read_to_end(&mut bytes).expect("a layer");
-        assert!(!bytes.windows(word.len()).any(|window| window == word.as_bytes()));
+        let length = word.len().to_string();
+        let program = || longshore(&bench.sandbox).env("VARIABLE", &word).arg("build");
+        let file = format!("id=file,src={}", source.display());
+        let flags = ["--secret", file.as_str(), "--secret", "id=var,env=VARIABLE", "--tag", "v1"];
+        let flags =
+            [&flags[..], &["--report", report.to_str().expect("UTF-8"), "--log-debug"]].concat();
+        let outcome = bench.run_by(program(), dockerfile, &flags).success();
+        let expected = ["400 0:0", &length, &length, "same", "file", "gone", "0"];
+        assert_eq!(said(&outcome), expected);
+        assert!(!outcome.report().contains(&word), "{}", outcome.report());
+        assert_eq!(files_with(bench.sandbox.root(), &word, &source), Vec::<PathBuf>::new());
+        for layer in &bench.image().layers {
+            let mut bytes = Vec::new();
+            layer.archive().into_inner().read_to_end(&mut bytes).expect("a layer");
+            assert!(!bytes.windows(word.len()).any(|window| window == word.as_bytes()));
+        }
+        assert!(bench.tree().get("run/secrets").is_none(), "nor is a trace of where it was");
+        let first = built_reference(&outcome);
+        bench.sandbox.write("secret.txt", "another value");
+        let again = bench.run_by(program(), dockerfile, &flags).success();
+        assert_eq!(built_reference(&again), first, "its value is no input");
     }
-    assert!(bench.tree().get("run/secrets").is_none(), "nor is a trace of where it was");
-    let first = built_reference(&outcome);
-    bench.sandbox.write("secret.txt", "another value");
-    let again = bench.run_by(program(), dockerfile, &flags).success();
-    assert_eq!(built_reference(&again), first, "its value is no input");
 }
 
 #[test]
@@ -179,11 +212,12 @@ fn what_is_required_and_not_given_is_named_with_its_line() {
 
 #[test]
 fn files_are_bound_from_context_stage_and_image() {
-    let bench = Bench::new();
-    bench.sandbox.write("context/src/main", "code\n");
-    bench.sandbox.write("context/src/sub/deep", "deep\n");
-    bench.sandbox.write("context/other", "other\n");
-    let dockerfile = "FROM BASE AS made\nRUN mkdir /out; echo built > /out/file; ln -s out /link\n\
+    let mut layers = Vec::new();
+    for bench in benches() {
+        bench.sandbox.write("context/src/main", "code\n");
+        bench.sandbox.write("context/src/sub/deep", "deep\n");
+        bench.sandbox.write("context/other", "other\n");
+        let dockerfile = "FROM BASE AS made\nRUN mkdir /out; echo built > /out/file; ln -s out /link\n\
          FROM BASE\nWORKDIR /app\n\
          RUN --mount=target=.,source=src --mount=type=bind,source=other,target=/one \
          --mount=from=made,source=link,target=/made,rw --mount=from=BASE,source=/bin,target=/b \
@@ -192,94 +226,106 @@ fn files_are_bound_from_context_stage_and_image() {
          touch main 2>/dev/null || echo refused; echo x >> /made/file; cat /made/file; \
          /b/busybox echo from image; touch sub/tmp; echo kept > /kept\n\
          RUN --mount=from=made,source=/out,target=/made cat /made/file\n";
-    let said = bench.said(dockerfile, &["--tag", "v1", "--timestamp", "1700000000"]);
-    let expected = [
-        "code",
-        "other",
-        "built",
-        "644 0:0 1700000000",
-        "refused",
-        "built",
-        "x",
-        "from image",
-        "built",
-    ];
-    assert_eq!(said, expected);
-    let tree = bench.tree();
-    let new: Vec<&str> = tree
-        .iter()
-        .map(|(path, _)| path)
-        .filter(|path| ["app", "kept", "made", "one", "b"].iter().any(|top| path.starts_with(top)))
-        .filter(|path| !path.starts_with("bin"))
-        .collect();
-    assert_eq!(new, ["app", "kept"]);
-    assert_eq!(bench.said(dockerfile, &[]), [""; 0], "all is stored");
-    bench.sandbox.write("context/unrelated", "");
-    assert_eq!(bench.said(dockerfile, &[]), [""; 0], "what is not bound is no input");
-    bench.sandbox.write("context/src/sub/deep", "changed\n");
-    assert_eq!(
-        bench.said(dockerfile, &["--timestamp", "1700000000"]),
-        expected,
-        "what is bound is"
-    );
+        let build = || {
+            let program = longshore(&bench.sandbox).env("SOURCE_DATE_EPOCH", "1700000000");
+            said(&bench.run_by(program.arg("build"), dockerfile, &["--tag", "v1"]).success())
+        };
+        let expected = [
+            "code",
+            "other",
+            "built",
+            "644 0:0 1700000000",
+            if bench.mounts() { "refused" } else { "" },
+            "built",
+            "x",
+            "from image",
+            "built",
+        ];
+        // Nothing keeps root from writing to a copy, which is thrown away.
+        let expected: Vec<&str> = expected.into_iter().filter(|line| !line.is_empty()).collect();
+        assert_eq!(build(), expected);
+        let tree = bench.tree();
+        let new: Vec<&str> = tree
+            .iter()
+            .map(|(path, _)| path)
+            .filter(|path| {
+                ["app", "kept", "made", "one", "b"].iter().any(|top| path.starts_with(top))
+            })
+            .filter(|path| !path.starts_with("bin"))
+            .collect();
+        assert_eq!(new, ["app", "kept"]);
+        let image = bench.image();
+        let digests = image.layer_digests().into_iter().map(str::to_owned);
+        layers.push(digests.collect::<Vec<_>>());
+        assert_eq!(build(), [""; 0], "all is stored");
+        bench.sandbox.write("context/unrelated", "");
+        assert_eq!(build(), [""; 0], "what is not bound is no input");
+        bench.sandbox.write("context/src/sub/deep", "changed\n");
+        assert_eq!(build(), expected, "what is bound is");
+    }
+    assert!(layers.iter().all(|of_rung| *of_rung == layers[0]), "{layers:?}");
 }
 
 #[test]
 fn mounts_that_cannot_be_are_shown_where_they_are_written() {
-    let bench = Bench::new();
-    bench.sandbox.write("context/file", "");
-    for (mount, message, place) in [
-        ("source=none,target=/x", "\"none\" is not in the build context", "Dockerfile:2:13"),
-        ("target=/bin/busybox", "cannot mount /bin/busybox: it is a file of the image", ":2:5"),
-        (
-            "type=secret,id=a,target=/bin",
-            "cannot mount /bin: it is a directory of the image",
-            ":2:5",
-        ),
-        ("from=BASE,source=/none,target=/x", "its source /none does not exist", ":2:5"),
-        ("type=tmpfs,target=/", "a mount cannot cover the root of the image", ":2:5"),
-        ("type=bnd,target=/x", "unknown type of mount: bnd", "Dockerfile:2:13"),
-    ] {
-        let dockerfile = format!("FROM BASE\nRUN --mount={mount} true\n");
-        let secret = ["--secret", "id=a,src=context/file"];
-        let outcome = bench.run(&dockerfile, &secret).exits(10);
-        for part in [message, place] {
-            assert!(outcome.stderr.contains(part), "{part}\n{}", outcome.report());
+    for bench in benches() {
+        bench.sandbox.write("context/file", "");
+        for (mount, message, place) in [
+            ("source=none,target=/x", "\"none\" is not in the build context", "Dockerfile:2:13"),
+            ("target=/bin/busybox", "cannot mount /bin/busybox: it is a file of the image", ":2:5"),
+            (
+                "type=secret,id=a,target=/bin",
+                "cannot mount /bin: it is a directory of the image",
+                ":2:5",
+            ),
+            ("from=BASE,source=/none,target=/x", "its source /none does not exist", ":2:5"),
+            ("type=tmpfs,target=/", "a mount cannot cover the root of the image", ":2:5"),
+            ("type=bnd,target=/x", "unknown type of mount: bnd", "Dockerfile:2:13"),
+        ] {
+            let dockerfile = format!("FROM BASE\nRUN --mount={mount} true\n");
+            let secret = ["--secret", "id=a,src=context/file"];
+            let outcome = bench.run(&dockerfile, &secret).exits(10);
+            for part in [message, place] {
+                assert!(outcome.stderr.contains(part), "{part}\n{}", outcome.report());
+            }
         }
     }
 }
 
 #[test]
 fn an_agent_is_lent_to_a_step() {
-    let bench = Bench::new();
-    let program = Path::new("/usr/bin/ssh-add");
-    if !program.exists() {
-        eprintln!("skipped: {} is not installed", program.display());
-        return;
-    }
-    let libraries = Run::new("ldd").arg(program).succeed();
-    let libraries = libraries.split_whitespace().filter(|word| word.starts_with('/'));
-    for file in libraries.chain(["/usr/bin/ssh-add"]) {
-        let name = Path::new(file).file_name().expect("a file");
-        let copy =
-            bench.sandbox.write(Path::new("context").join(name), fs_err::read(file).expect("read"));
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs_err::set_permissions(copy, mode).expect("chmod");
-    }
-    let socket = bench.sandbox.path("agent.sock");
-    let asked = agent(UnixListener::bind(&socket).expect("bind"));
-    let dockerfile = "FROM BASE\nRUN --mount=target=/t --mount=type=ssh echo $SSH_AUTH_SOCK; \
+    for bench in benches() {
+        let program = Path::new("/usr/bin/ssh-add");
+        if !program.exists() {
+            eprintln!("skipped: {} is not installed", program.display());
+            return;
+        }
+        let libraries = Run::new("ldd").arg(program).succeed();
+        let libraries = libraries.split_whitespace().filter(|word| word.starts_with('/'));
+        for file in libraries.chain(["/usr/bin/ssh-add"]) {
+            let name = Path::new(file).file_name().expect("a file");
+            let copy = bench
+                .sandbox
+                .write(Path::new("context").join(name), fs_err::read(file).expect("read"));
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            fs_err::set_permissions(copy, mode).expect("chmod");
+        }
+        let socket = bench.sandbox.path("agent.sock");
+        let asked = agent(UnixListener::bind(&socket).expect("bind"));
+        let dockerfile = "FROM BASE\nRUN --mount=target=/t --mount=type=ssh echo $SSH_AUTH_SOCK; \
                       /t/ld-linux-*.so.* --library-path /t /t/ssh-add -l; [ $? = 1 ]\n\
                       RUN echo \"[$SSH_AUTH_SOCK]\"; ls -d /run/buildkit 2>/dev/null || echo gone\n";
-    let ssh = format!("default={}", socket.display());
-    let said = bench.said(dockerfile, &["--ssh", &ssh]);
-    let expected = ["/run/buildkit/ssh_agent.0", "The agent has no identities.", "[]", "gone"];
-    assert_eq!(said, expected);
-    assert!(asked.lock().expect("no panic").contains(&11));
-    let without = bench.said("FROM BASE\nRUN --mount=type=ssh echo \"[$SSH_AUTH_SOCK]\"\n", &[]);
-    assert_eq!(without, ["[]"], "one that is not required may be missing");
-    let refused = bench.run(dockerfile, &["--ssh", "default=context/Dockerfile"]).exits(2);
-    assert!(refused.stderr.contains("is no socket"), "{}", refused.report());
+        let ssh = format!("default={}", socket.display());
+        let said = bench.said(dockerfile, &["--ssh", &ssh]);
+        let expected = ["/run/buildkit/ssh_agent.0", "The agent has no identities.", "[]", "gone"];
+        assert_eq!(said, expected);
+        assert!(asked.lock().expect("no panic").contains(&11));
+        let without =
+            bench.said("FROM BASE\nRUN --mount=type=ssh echo \"[$SSH_AUTH_SOCK]\"\n", &[]);
+        assert_eq!(without, ["[]"], "one that is not required may be missing");
+        let refused = bench.run(dockerfile, &["--ssh", "default=context/Dockerfile"]).exits(2);
+        assert!(refused.stderr.contains("is no socket"), "{}", refused.report());
+    }
 }
 
 /// Answers as an agent without keys; what is asked for is noted.

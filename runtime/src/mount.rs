@@ -56,6 +56,11 @@ pub enum MountKind {
         /// Who may connect, as owner and mode of the socket that the step sees.
         owner: Owner,
     },
+    /// A program of root's that everybody may run and nobody may write.
+    Script {
+        /// What is in it.
+        content: Vec<u8>,
+    },
 }
 
 /// A place in a stack of unpacked layers.

@@ -53,12 +53,14 @@ impl StepSpec {
     /// Returns what the step needs beyond running a command over its layers.
     pub fn needs(&self) -> Needs {
         let network = (self.network == Network::None).then_some(Need::OwnNetwork);
-        let mounts = self.mounts.iter().map(|mount| match mount.kind {
-            MountKind::Bind { .. } => Need::BindMount,
-            MountKind::Cache { .. } => Need::CacheMount,
-            MountKind::Tmpfs { .. } => Need::TmpfsMount,
-            MountKind::Secret { .. } => Need::SecretFile,
-            MountKind::SshAgent { .. } => Need::SshAgent,
+        let mounts = self.mounts.iter().filter_map(|mount| match mount.kind {
+            MountKind::Bind { .. } => Some(Need::BindMount),
+            MountKind::Cache { .. } => Some(Need::CacheMount),
+            MountKind::Tmpfs { .. } => Some(Need::TmpfsMount),
+            MountKind::Secret { .. } => Some(Need::SecretFile),
+            MountKind::SshAgent { .. } => Some(Need::SshAgent),
+            // Every rung that runs steps has it.
+            MountKind::Script { .. } => None,
         });
         network.into_iter().chain(mounts).collect()
     }

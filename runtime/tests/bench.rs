@@ -70,6 +70,13 @@ impl Bench {
         own == rung
     }
 
+    /// The same with somebody else's sandbox; layers are made in a new directory in `dir`.
+    pub(crate) fn upon(sandbox: Sandbox, dir: &Path) -> Self {
+        let root = tempfile::tempdir_in(dir).unwrap();
+        std::fs::create_dir(root.path().join("work")).unwrap();
+        Self { sandbox, root, next: Cell::new(0) }
+    }
+
     /// Whether steps have a `/proc` of the kernel's making, and what leads there.
     pub(crate) fn has_proc(&self) -> bool {
         self.sandbox.rung() == Rung::OverlayFull

@@ -13,6 +13,8 @@ mod changes;
 #[cfg(test)]
 mod chroot;
 #[cfg(test)]
+mod grafting;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod mounting;

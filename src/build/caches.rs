@@ -4,7 +4,8 @@
 //! and of what it holds when it is new: so a cache whose declaration changes is another one.
 //! `caches/HEX.1` and so on are those of steps that wanted HEX for themselves while it was in use
 //! (`sharing=private`). A flock(2) on `NAME.lock` is held by every step that uses NAME, exclusively
-//! but for `sharing=shared`; the kernel frees it when a builder dies. The directories are made by
+//! but for `sharing=shared` where it can be mounted; elsewhere a cache is in the root of one step at
+//! a time, and `shared` is as good as `locked`. The kernel frees the lock when a builder dies. The directories are made by
 //! the sandbox, whole or not at all, and may be removed whenever no build runs.
 //!
 //! Invariant: a step takes its locks in the order of their names, before it waits for anything
@@ -48,17 +49,31 @@ impl Drop for Lock {
 }
 
 impl Caches {
-    /// Waits for the caches of a stage; a stage without any waits for nothing.
-    pub(super) async fn lock(shared: &Shared, stage: StageId) -> Result<Self, BuildError> {
+    /// Waits for the caches of a stage; a stage without any waits for nothing. `can_share` is
+    /// whether several steps can use one at the same time.
+    pub(super) async fn lock(
+        shared: &Shared,
+        stage: StageId,
+        can_share: bool,
+    ) -> Result<Self, BuildError> {
         let wanted = wanted(&shared.plan, stage);
         let mut caches = Self::default();
         for (name, (sharing, mounts)) in wanted {
+            let sharing = match sharing {
+                Sharing::Shared if !can_share => Sharing::Locked,
+                sharing => sharing,
+            };
             let place = shared.work.cache(&name);
             let (directory, lock) = wait(shared, stage, place, sharing).await?;
             caches._locks.extend(lock);
             caches.directories.extend(mounts.into_iter().map(|mount| (mount, directory.clone())));
         }
         Ok(caches)
+    }
+
+    /// Whether a stage has any.
+    pub(super) fn are_wanted(plan: &Plan, stage: StageId) -> bool {
+        !wanted(plan, stage).is_empty()
     }
 
     /// The directory of a mount.

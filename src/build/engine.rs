@@ -220,7 +220,7 @@ impl Engine {
         }
         mounting::check(shared, spec)?;
         let (parent, from) = self.inputs(id).await?;
-        let beside = Beside { from, caches: Caches::lock(shared, id).await? };
+        let beside = Beside { from, caches: self.caches(id).await? };
         let permit = shared.permits.acquire().await.expect("the semaphore is never closed");
         if shared.interrupt.is_set() {
             return Err(BuildError::Interrupted);
@@ -292,6 +292,14 @@ impl Engine {
             Step::Workdir(step) => copy::workdir(shared, id, step, parent).await?,
         };
         Ok(vec![layer])
+    }
+
+    async fn caches(&self, id: StageId) -> Result<Caches, BuildError> {
+        if !Caches::are_wanted(&self.0.plan, id) {
+            return Ok(Caches::default());
+        }
+        let can_share = mounting::has_mounts(self.sandbox().await?.as_ref());
+        Caches::lock(&self.0, id, can_share).await
     }
 
     async fn sandbox(&self) -> Result<Arc<Sandbox>, BuildError> {

@@ -8,13 +8,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use longshore_runtime::{Mount, MountKind, Owner, Sandbox, Secret, Tree};
+use longshore_runtime::{Mount, MountKind, Owner, Rung, Sandbox, Secret, Tree};
 
 use super::bound::Bound;
 use super::caches::Caches;
 use super::engine::{Built, Shared};
 use super::error::BuildError;
-use crate::dockerfile::MountOwner;
+use crate::dockerfile::{MountOwner, SCRIPTS};
 use crate::plan::{BindSource, RunStep, StageSpec, Step, StepMount, StepMountKind};
 
 /// The variable that tells ssh where an agent listens.
@@ -94,6 +94,11 @@ pub(super) fn impossible(
     Some(refused(spec, mount, message, None))
 }
 
+/// Whether a sandbox mounts; elsewhere there are copies, and caches are in one place at a time.
+pub(super) fn has_mounts(sandbox: &Sandbox) -> bool {
+    sandbox.rung() != Rung::Chroot
+}
+
 /// Unpacks what mounts take from stages and images; for each of them its layers.
 pub(super) async fn unpack(
     shared: &Shared,
@@ -120,6 +125,10 @@ pub(super) struct Mounting<'a> {
 impl Mounting<'_> {
     pub(super) fn prepare(&self, step: &RunStep) -> Mounted {
         let mut mounted = Mounted::default();
+        mounted.mounts.extend(step.script.as_ref().map(|script| Mount {
+            target: Path::new(SCRIPTS).join(&script.name),
+            kind: MountKind::Script { content: script.text.clone().into_bytes() },
+        }));
         let mut unpacked = self.unpacked.iter();
         for (number, mount) in step.mounts.iter().enumerate() {
             let layers = mount.from().and_then(|_| unpacked.next()).cloned().unwrap_or_default();

@@ -20,7 +20,7 @@ use crate::blocking::blocking;
 use crate::dockerfile::RunNetwork;
 use crate::layer::{LayerBlob, LayerError};
 use crate::output::{Event, StepStream, Voice};
-use crate::plan::{RunStep, StageId};
+use crate::plan::{RunStep, StageId, StepMountKind};
 use crate::storage::Layer;
 
 /// The hostname that a step sees; a constant, so that it cannot make layers differ.
@@ -84,6 +84,9 @@ impl Job {
     fn run(&self, lowers: Vec<PathBuf>) -> Result<LayerBlob, BuildError> {
         let scratch = self.sandbox.scratch().map_err(BuildError::of_sandbox)?;
         let step = self.spec(lowers, scratch.path().to_owned());
+        if !mounting::has_mounts(&self.sandbox) {
+            self.say_unlimited();
+        }
         let layer = self.execute(&step).and_then(|()| self.layer(&step));
         remove(&self.sandbox, scratch.path());
         layer
@@ -139,7 +142,8 @@ impl Job {
         let work_dir = self.shared.work.root().display().to_string();
         let (step, available) = (&self.step, self.sandbox.available().ok());
         let platform = self.shared.options.host.to_string();
-        End { code, last_lines, step, platform, work_dir, available }.hints()
+        let limits_tmpfs = mounting::has_mounts(&self.sandbox);
+        End { code, last_lines, step, platform, work_dir, available, limits_tmpfs }.hints()
     }
 
     fn failed(&self, error: longshore_runtime::Error, last_lines: &[String]) -> BuildError {
@@ -210,6 +214,21 @@ impl Job {
     fn keep_unchanged(&self, step: &StepSpec) {
         if let Err(error) = self.sandbox.keep_unchanged(step) {
             tracing::debug!("[{}] cannot hand on the root of the step: {error}", self.label);
+        }
+    }
+
+    /// Says what a step without mounts of its own does not get as it is written.
+    fn say_unlimited(&self) {
+        for mount in &self.step.mounts {
+            let target = mount.target.as_deref().unwrap_or_default();
+            if let StepMountKind::Tmpfs { size: Some(size) } = mount.kind {
+                let label = &self.label;
+                let message = format!(
+                    "[{label}] the tmpfs at {target} is a directory on this rung, and may grow \
+                     beyond {size} bytes"
+                );
+                self.shared.voice.say(&Event::Detail { message });
+            }
         }
     }
 

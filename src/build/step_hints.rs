@@ -19,6 +19,8 @@ pub(super) struct End<'a> {
     /// The work directory, and what its volume has left, if that is known.
     pub(super) work_dir: String,
     pub(super) available: Option<u64>,
+    /// Whether a tmpfs is kept to its size.
+    pub(super) limits_tmpfs: bool,
 }
 
 impl End<'_> {
@@ -48,7 +50,7 @@ impl End<'_> {
                  script without #! in its first line"
             ));
         }
-        if said("No space left on device") {
+        if self.limits_tmpfs && said("No space left on device") {
             hints.extend(self.limited());
         }
         if self.available.is_some_and(|left| left < FULL) {
@@ -95,6 +97,7 @@ mod tests {
             user: String::new(),
             network: RunNetwork::Default,
             mounts: vec![tmpfs],
+            script: None,
         };
         for (code, line, available, expected) in [
             (1, "no", Some(1 << 30), vec![]),
@@ -108,6 +111,7 @@ mod tests {
                 vec!["than this machine's (linux/amd64)"],
             ),
             (1, "dd: No space left on device", None, vec!["the tmpfs at /t takes 4096 bytes"]),
+            (1, "dd: no such limit: No space left on device", None, vec![]),
             (
                 1,
                 "dd: No space left on device",
@@ -122,6 +126,7 @@ mod tests {
                 platform: "linux/amd64".to_owned(),
                 work_dir: "/work".to_owned(),
                 available,
+                limits_tmpfs: line != "dd: no such limit: No space left on device",
             };
             let hints = end.hints();
             assert_eq!(hints.len(), expected.len(), "{line}: {hints:?}");

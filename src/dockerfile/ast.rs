@@ -69,6 +69,9 @@ pub enum InstructionKind {
     Run {
         /// What to run.
         command: Command,
+        /// The program that it runs, if that stands in the Dockerfile and names its interpreter; its
+        /// variables are its own. The step finds it in [`SCRIPTS`](super::SCRIPTS).
+        script: Option<Heredoc>,
         /// Its flags.
         options: RunOptions,
     },
@@ -137,7 +140,7 @@ pub enum RunNetwork {
     None,
 }
 
-/// A file of `COPY` or `ADD` that stands in the Dockerfile.
+/// A file that stands in the Dockerfile: of `COPY` or `ADD`, or a script of `RUN`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heredoc {
     /// The delimiter, which is the file's name in a directory.

@@ -123,17 +123,9 @@ impl Parts {
             let hint = "this release takes octal modes from 0 to 7777, as in --chmod=0755";
             return complaints.add(mode.span, message, hint);
         }
-        if let Some(odd) = heredocs.iter().find(|heredoc| !is_name(&heredoc.name.value)) {
-            let message = format!("{:?} is no name of a file", odd.name.value);
-            let hint = "the delimiter of a heredoc is the name of the file that it makes";
-            return complaints.add(odd.name.span, message, hint);
-        }
+        heredoc::check_names(&heredocs, complaints)?;
         Some(Self { flags, chmod, sources, heredocs, destination })
     }
-}
-
-fn is_name(text: &str) -> bool {
-    !matches!(text, "." | "..") && !text.contains(['/', '\0'])
 }
 
 fn is_mode(text: &str) -> bool {

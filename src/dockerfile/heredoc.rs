@@ -2,7 +2,9 @@
 //!
 //! A heredoc is a word outside of quotes: digits, `<<`, maybe `-`, a delimiter. Its body follows the
 //! line, up to a line that is the delimiter. In `RUN` the shell reads it, but a heredoc that is the
-//! whole command is the script itself; in `COPY` and `ADD` it is a file named like its delimiter.
+//! whole command is the script itself: for the shell, or for the interpreter that it names with `#!`,
+//! and then it is a file that the shell runs. In `COPY` and `ADD` it is a file named like its
+//! delimiter.
 
 use std::ops::Range;
 
@@ -12,6 +14,9 @@ use super::fragment::Fragment;
 use super::instruction::Statement;
 use super::json_form;
 use super::lines::Reader;
+
+/// Where a step finds its script, as with BuildKit, whose scripts may know.
+pub const SCRIPTS: &str = "/dev/pipes";
 
 /// The opening of a heredoc.
 #[derive(Debug)]
@@ -49,7 +54,7 @@ impl Body {
         }
     }
 
-    /// The file that it is in `COPY` and `ADD`.
+    /// The file that it is in `COPY` and `ADD`, and as a script.
     pub(super) fn file(&self) -> Heredoc {
         Heredoc { name: self.name.clone(), text: self.text(), expands: !self.quoted }
     }
@@ -95,16 +100,32 @@ pub(super) fn read(
 }
 
 /// The command of a `RUN` with heredocs: a script, if there is nothing else, or what the shell reads
-/// with the bodies behind it, as they stand in the file. Nothing for a script that names its
-/// interpreter.
-pub(super) fn command(arguments: Fragment<'_>, bodies: &[Body]) -> Option<Command> {
+/// with the bodies behind it, as they stand in the file. A script that names its interpreter is a
+/// file besides.
+pub(super) fn command(arguments: Fragment<'_>, bodies: &[Body]) -> (Command, Option<Heredoc>) {
     let text = arguments.text();
     match bodies {
         [only] if only.range == (0..text.len()) => {
-            let script = only.text();
-            (!script.starts_with("#!")).then_some(Command::Shell(script))
+            let script = only.file();
+            if !script.text.starts_with("#!") {
+                return (Command::Shell(script.text), None);
+            }
+            (Command::Shell(format!("{SCRIPTS}/{}", script.name.value)), Some(script))
         }
-        _ => Some(Command::Shell(with_bodies(text, bodies))),
+        _ => (Command::Shell(with_bodies(text, bodies)), None),
+    }
+}
+
+/// Complains about a heredoc that is a file and has a name that no file has.
+pub(super) fn check_names(files: &[Heredoc], complaints: &mut Complaints) -> Option<()> {
+    let is_name = |text: &str| !matches!(text, "." | "..") && !text.contains(['/', '\0']);
+    match files.iter().find(|file| !is_name(&file.name.value)) {
+        Some(odd) => {
+            let message = format!("{:?} is no name of a file", odd.name.value);
+            let hint = "the delimiter of a heredoc is the name of the file that it makes";
+            complaints.add(odd.name.span, message, hint)
+        }
+        None => Some(()),
     }
 }
 

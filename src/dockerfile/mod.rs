@@ -37,6 +37,7 @@ pub use copy::{RemoteSource, octal_mode, remote_source};
 pub use diagnostics::{Diagnostic, ParseError, Span, Spanned};
 pub use duration::parse as parse_duration;
 pub use expand::{ExpandError, Expansion, Words, expand, expand_text, expand_words};
+pub use heredoc::SCRIPTS;
 pub use mount::{MountFlag, MountKey, MountOption, MountOwner, RunMount, RunMountKind, Sharing};
 pub use parse::{parse, parse_trigger};
 pub use ports::{PortError, exposed_ports};

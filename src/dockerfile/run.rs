@@ -1,6 +1,6 @@
 //! `RUN`: its command and its flags.
 
-use super::ast::{Command, InstructionKind, RunNetwork, RunOptions};
+use super::ast::{Command, Heredoc, InstructionKind, RunNetwork, RunOptions};
 use super::diagnostics::Complaints;
 use super::flags::{self, Flags};
 use super::instruction::{Statement, command, nearest};
@@ -12,23 +12,24 @@ pub(super) fn read(
 ) -> Option<InstructionKind> {
     let options = Flags::read(statement.flags, flags::RUN, complaints)
         .and_then(|flags| options(flags, complaints));
-    let command = command_of(statement, complaints)?;
-    Some(InstructionKind::Run { command, options: options? })
+    let (command, script) = command_of(statement, complaints)?;
+    Some(InstructionKind::Run { command, script, options: options? })
 }
 
-fn command_of(statement: &Statement<'_>, complaints: &mut Complaints) -> Option<Command> {
+fn command_of(
+    statement: &Statement<'_>,
+    complaints: &mut Complaints,
+) -> Option<(Command, Option<Heredoc>)> {
     if !statement.heredocs.is_empty() {
-        return heredoc::command(statement.arguments, &statement.heredocs).or_else(|| {
-            let message = "a heredoc that begins with #! is not supported yet";
-            let hint = "name the interpreter before it: RUN python3 <<EOF";
-            complaints.add(statement.arguments.span(), message, hint)
-        });
+        let (command, script) = heredoc::command(statement.arguments, &statement.heredocs);
+        heredoc::check_names(script.as_slice(), complaints)?;
+        return Some((command, script));
     }
     let command = command(statement, complaints)?;
     if command == Command::Exec(Vec::new()) {
         return statement.missing(complaints, "a command");
     }
-    Some(command)
+    Some((command, None))
 }
 
 fn options(mut flags: Flags, complaints: &mut Complaints) -> Option<RunOptions> {

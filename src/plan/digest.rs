@@ -7,6 +7,7 @@
 //! | SOURCE_DATE_EPOCH, when given | x | x | x | x |
 //! | argument vector with the shell, environment, working directory, user | x | | | |
 //! | network, unless it is the default | x | | | |
+//! | name and text of a script that stands in the Dockerfile | x | | | |
 //! | mounts, each by its type, target and what the next table says | x | | | |
 //! | sources, destination, whether it is a directory, `--chown`, `--chmod` | | x | | |
 //! | checksum of the matched context entries, or content digest of `--from` | | x | | |
@@ -25,8 +26,8 @@
 //! | secret | id, variable, owner and mode | value, `required`, whether it was given |
 //! | ssh | id, owner and mode | the agent, `required`, whether it was given |
 //!
-//! A step without mounts and with the default network has the digest that it had before there were
-//! any.
+//! A step without mounts, without a script and with the default network has the digest that it had
+//! before there were any.
 //!
 //! Every input is framed as its name, its number of values, and the values; see `hashing`.
 
@@ -94,6 +95,9 @@ pub(super) fn run(common: Common<'_>, plan: &Plan, step: &RunStep) -> Inputs {
         RunNetwork::Default => {}
         RunNetwork::Host => inputs.add("network", ["host"]),
         RunNetwork::None => inputs.add("network", ["none"]),
+    }
+    if let Some(InlineFile { name, text }) = &step.script {
+        inputs.add("script", [name, text]);
     }
     step.mounts.iter().for_each(|mount| add_mount(&mut inputs, plan, mount));
     inputs

@@ -15,13 +15,13 @@ use super::metadata;
 use super::mount::StepMount;
 use super::scope::{Given, Scope};
 use super::stage::{
-    BaseId, HistoryStep, ImagePlan, Parent, Place, Plan, RunStep, StageId, StageSpec, Step, Times,
-    WorkdirStep,
+    BaseId, HistoryStep, ImagePlan, InlineFile, Parent, Place, Plan, RunStep, StageId, StageSpec,
+    Step, Times, WorkdirStep,
 };
 use crate::context::{ContextError, ContextSource};
 use crate::dockerfile::{
-    ArgDeclaration, Command, Dockerfile, ExpandError, Instruction, InstructionKind, ParseError,
-    RunNetwork, Span, Spanned, expand, parse_trigger,
+    ArgDeclaration, Command, Dockerfile, ExpandError, Heredoc, Instruction, InstructionKind,
+    ParseError, RunNetwork, Span, Spanned, expand, parse_trigger,
 };
 use crate::image::ImageConfig;
 use crate::model::Platform;
@@ -176,8 +176,9 @@ impl Lowering<'_> {
         line: &Line<'_>,
     ) -> Result<(), PlanError> {
         let stage = match &line.instruction.kind {
-            InstructionKind::Run { command, options } => {
+            InstructionKind::Run { command, script, options } => {
                 let mounts = self.mounts(index, cursor, line, options)?;
+                let command = (command, script.as_ref());
                 Some(self.run(cursor, line, command, (options.network, mounts)))
             }
             InstructionKind::Copy(_) | InstructionKind::Add(_) => self.copy(index, cursor, line)?,
@@ -225,7 +226,7 @@ impl Lowering<'_> {
         &mut self,
         cursor: &mut Cursor,
         line: &Line<'_>,
-        command: &Command,
+        (command, script): (&Command, Option<&Heredoc>),
         (network, mounts): (RunNetwork, Vec<StepMount>),
     ) -> StageId {
         let mut env = cursor.scope.run_env();
@@ -245,6 +246,10 @@ impl Lowering<'_> {
             user: cursor.image.config.user.clone(),
             network,
             mounts,
+            script: script.map(|Heredoc { name, text, .. }| InlineFile {
+                name: name.value.clone(),
+                text: text.clone(),
+            }),
         };
         let parent = self.plan.content(cursor.top);
         let inputs = digest::run(self.common(cursor, &parent), self.plan, &step);

@@ -123,6 +123,9 @@ pub struct RunStep {
     pub network: RunNetwork,
     /// What it sees besides the image.
     pub mounts: Vec<StepMount>,
+    /// The program that it runs, if that stands in the Dockerfile; the name is that of the file in
+    /// [`SCRIPTS`](crate::dockerfile::SCRIPTS).
+    pub script: Option<InlineFile>,
 }
 
 /// COPY or ADD.
@@ -154,12 +157,12 @@ pub struct CopyStep {
     pub chmod: Option<u32>,
 }
 
-/// A file of a COPY or ADD whose content stands in the Dockerfile.
+/// A file whose content stands in the Dockerfile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InlineFile {
     /// Its name in a directory.
     pub name: String,
-    /// Its content, expanded.
+    /// Its content; expanded, but for a script.
     pub text: String,
 }
 

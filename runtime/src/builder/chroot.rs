@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use super::executor::{Executor, Feed, Output};
+use super::lending;
 use super::orders::{Orders, absolute, absolute_all, run_order};
 use super::roots::{self, Roots};
 use super::scratch;
 use crate::Error;
 use crate::entry::EntrySink;
-use crate::init::{ASIDE, TREE};
+use crate::init::{ASIDE, GRAFTS, TREE, give_back};
 use crate::step::{ChangeStats, StepExit, StepSpec, UnpackStats};
 use crate::wire::{Order, World};
 
@@ -41,7 +42,7 @@ impl Chroot {
     /// is more room now.
     fn make_room(&self, step: &StepSpec) -> Result<bool, Error> {
         let has_room = self.keep_only(0, step)? > 0;
-        for name in [TREE, ASIDE] {
+        for name in [TREE, ASIDE, GRAFTS] {
             self.orders.remove(&step.scratch.join(name))?;
         }
         Ok(has_room)
@@ -84,17 +85,19 @@ impl Executor for Chroot {
         output: &mut Output<'_>,
         interrupt: &AtomicBool,
     ) -> Result<StepExit, Error> {
-        if let Some(mount) = step.mounts.first() {
-            let reason = "the chroot runtime has no mounts yet".to_owned();
-            return Err(Error::Mount { target: mount.target.clone(), reason });
-        }
-        let order = run_order(step, Vec::new(), false)?;
+        let (mounts, _agents) = lending::prepare(step)?;
+        let order = run_order(step, mounts, false)?;
         self.roots.take(&order.lowers, &step.scratch)?;
-        match self.orders.run(order, step.timeout, output, interrupt) {
-            Err(error) if is_disk_full(&error) && self.make_room(step)? => {
-                let order = run_order(step, Vec::new(), false)?;
-                self.orders.run(order, step.timeout, output, interrupt)
+        let mut attempt = || {
+            let ran = self.orders.run(order.clone(), step.timeout, output, interrupt);
+            if ran.is_err() {
+                // A tree that could not be put in order may have caches in it.
+                give_back(&step.scratch);
             }
+            ran
+        };
+        match attempt() {
+            Err(error) if is_disk_full(&error) && self.make_room(step)? => attempt(),
             ran => ran,
         }
     }

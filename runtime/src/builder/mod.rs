@@ -7,6 +7,7 @@ mod agent;
 mod chroot;
 mod executor;
 mod id_map;
+mod lending;
 mod orders;
 mod overlay;
 mod probe;

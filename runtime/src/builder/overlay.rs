@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use super::agent::Agent;
 use super::executor::{Executor, Feed, Output};
+use super::lending;
 use super::orders::{Orders, absolute, absolute_all, run_order};
 use super::scratch;
 use crate::Error;
 use crate::entry::EntrySink;
-use crate::mount::{Mount, MountKind};
 use crate::step::{ChangeStats, StepExit, StepSpec, UnpackStats};
 use crate::wire::{Order, World};
 
@@ -50,7 +49,7 @@ impl Executor for Overlay {
         output: &mut Output<'_>,
         interrupt: &AtomicBool,
     ) -> Result<StepExit, Error> {
-        let (mounts, _agents) = prepare(step)?;
+        let (mounts, _agents) = lending::prepare(step)?;
         let order = run_order(step, mounts, self.fresh_proc)?;
         self.orders.run(order, step.timeout, output, interrupt)
     }
@@ -79,28 +78,4 @@ impl Executor for Overlay {
     fn remove(&self, path: &Path) -> Result<(), Error> {
         self.orders.remove(path)
     }
-}
-
-/// The mounts of a step as init takes them, and the agents that answer as long as they are kept.
-fn prepare(step: &StepSpec) -> Result<(Vec<Mount>, Vec<Agent>), Error> {
-    let (mut mounts, mut agents) = (step.mounts.clone(), Vec::new());
-    for mount in &mut mounts {
-        match &mut mount.kind {
-            MountKind::Bind { tree, .. } => tree.layers = absolute_all(&tree.layers)?,
-            MountKind::Cache { dir, initial, .. } => {
-                *dir = absolute(dir)?;
-                if let Some(tree) = initial {
-                    tree.layers = absolute_all(&tree.layers)?;
-                }
-            }
-            MountKind::SshAgent { socket, .. } => {
-                let name = format!("agent{}", agents.len());
-                let agent = Agent::lend(&step.scratch, &name, socket)?;
-                *socket = absolute(agent.path())?;
-                agents.push(agent);
-            }
-            MountKind::Tmpfs { .. } | MountKind::Secret { .. } => {}
-        }
-    }
-    Ok((mounts, agents))
 }

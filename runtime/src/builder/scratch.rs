@@ -105,6 +105,7 @@ pub(super) fn clean_with(work_root: &Path, init: &Path) -> Result<u64, Error> {
 /// Removes what a dead builder left, whatever rung it was on: root of the pod can remove what root of
 /// a namespace with the same ids made; others cannot do without the namespace.
 fn remove_leftover(init: &Path, path: &Path) -> Result<(), Error> {
+    crate::init::give_back(path);
     let remove = |world| Orders::new(init.to_owned(), world).remove(path);
     if Uid::effective().is_root() && remove(World::Pod).is_ok() {
         return Ok(());

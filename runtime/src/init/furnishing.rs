@@ -13,8 +13,8 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fchmod, fchown, fstat,
-    futimens, makedev, mkdirat, mknodat, open, openat, renameat, statat, symlinkat, unlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fchmod, fchown, fstat, futimens,
+    makedev, mkdirat, mknodat, open, openat, renameat, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -24,7 +24,7 @@ use super::layering::clear;
 use super::lowers::{Layers, Seen};
 use super::metadata::{times, times_of};
 use super::private_files;
-use super::tree::directory_flags;
+use super::tree::{directory_flags, is_empty};
 use crate::wire::{Failure, OrFail as _};
 
 /// Directories of the step's own, with their modes.
@@ -268,13 +268,4 @@ fn move_there(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &str) -> io::Resul
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
-}
-
-fn is_empty(dir: &OwnedFd) -> io::Result<bool> {
-    for item in Dir::read_from(dir)? {
-        if !matches!(item?.file_name().to_bytes(), b"." | b"..") {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }

@@ -29,7 +29,7 @@ use rustix::io::Errno;
 
 use super::copying::Copier;
 use super::implied::is_opaque;
-use super::lowers::is_whiteout;
+use super::lowers::{Leaf, is_whiteout};
 use super::metadata::{self, STAND_IN, copy_directory, times_of};
 use super::removal::{clear_directory, remove_at};
 use super::tree::{directory_flags, join};
@@ -51,6 +51,26 @@ pub(super) fn apply(layer: &Path, root: &Path, copier: &mut Copier) -> Result<()
         let path = String::from_utf8_lossy(&path);
         format!("cannot copy {path:?} of {} to {}", layer.display(), root.display())
     })
+}
+
+/// Applies one directory of a layer to another directory of nobody else's.
+pub(super) fn merge(from: OwnedFd, to: OwnedFd, copier: &mut Copier) -> io::Result<()> {
+    let root = to.try_clone()?;
+    Applying { root, copier, links: BTreeMap::new(), path: &mut Vec::new() }.all(from, to)
+}
+
+/// Copies what is no directory into the directory `to`; returns its name.
+pub(super) fn copy_object(leaf: &Leaf, to: &OwnedFd, copier: &mut Copier) -> io::Result<Vec<u8>> {
+    let (dir, path) = leaf.at();
+    let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..=slash], &path[slash + 1..]),
+        None => (b".".as_slice(), path),
+    };
+    let from = openat(dir, parent, directory_flags(), Mode::empty())?;
+    let root = to.try_clone()?;
+    let mut applying = Applying { root, copier, links: BTreeMap::new(), path: &mut Vec::new() };
+    applying.object(from.as_fd(), to.as_fd(), name, leaf.stat())?;
+    Ok(name.to_vec())
 }
 
 struct Applying<'a> {

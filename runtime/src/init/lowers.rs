@@ -166,6 +166,11 @@ impl Merged {
         self.top().open_directory()
     }
 
+    /// Opens all parts, topmost first.
+    pub(super) fn parts(&self) -> io::Result<Vec<OwnedFd>> {
+        self.0.iter().map(Place::open_directory).collect()
+    }
+
     fn top(&self) -> &Place {
         self.0.first().expect("no directory merges from nothing")
     }

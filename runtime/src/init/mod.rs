@@ -10,9 +10,9 @@
 //!   `mounts`); `launch` turns a child into RUN (with `account`, `limits`, `seccomp`, `landlock`,
 //!   `privileges`); `supervise` sees it to its
 //!   end.
-//! - `root_tree` makes and reads the tree that a step without mounts runs in: `layering` (with
-//!   `copying`) applies layers to it, `furnishing` puts in what the layer must not have, `new_layer`
-//!   makes a layer directory of what was changed.
+//! - `root_tree` makes and reads the tree that a step runs in where nothing can be mounted:
+//!   `layering` (with `copying`) applies layers to it, `furnishing` and `grafts` put in what the
+//!   layer must not have, `new_layer` makes a layer directory of what was changed.
 //! - `notify` answers what such a step opens of `/proc` and `/dev`; the filter that it takes is
 //!   `seccomp`'s, written with `bpf`.
 //! - `probing` tries mechanisms.
@@ -24,6 +24,7 @@ mod conversation;
 mod copying;
 mod devices;
 mod furnishing;
+mod grafts;
 mod implied;
 mod landlock;
 mod launch;
@@ -53,6 +54,7 @@ mod world;
 use std::ffi::OsStr;
 use std::time::Duration;
 
+pub(crate) use grafts::give_back;
 pub(crate) use root_tree::{read_list, write_list};
 
 /// The name under which the executable is init.
@@ -65,6 +67,9 @@ pub(crate) const UPPER: &str = "upper";
 pub(crate) const TREE: &str = "tree";
 /// Where in the scratch directory the image's own things are while the step's are in their place.
 pub(crate) const ASIDE: &str = "aside";
+/// Where in the scratch directory is what goes into the tree in place of mounts, and what the image
+/// has there meanwhile.
+pub(crate) const GRAFTS: &str = "mounts";
 /// Name of the list, in a root tree's directory, of the layers that it is the view of.
 pub(crate) const LAYERS: &str = "layers";
 /// How long an interrupted step has between SIGTERM and SIGKILL.

@@ -13,6 +13,7 @@ use rustix::thread::UnshareFlags;
 use super::ASIDE;
 use super::conversation::Builder;
 use super::furnishing::Furniture;
+use super::grafts::Grafts;
 use super::launch::Place;
 use super::notify::{self, GivenFile, Injection};
 use super::tree::directory_flags;
@@ -46,10 +47,12 @@ pub(super) fn run_in_pod(order: &RunOrder, builder: &mut Builder) -> Result<Step
     let root = root_tree::prepare(order)?;
     let aside = order.scratch.join(ASIDE);
     let furniture = Furniture::put(&root, &aside, &order.hostname)?;
+    let grafts = Grafts::put(&root, order)?;
     privileges::stay_in_root();
-    let injection = virtual_files(&root, &[])?;
+    let injection = virtual_files(&root, &grafts.given())?;
     let exit = see_through(order, Place::Tree(root), injection, builder)?;
     supervise::check_end()?;
+    grafts.take_away()?;
     furniture.take_away(&aside)?;
     Ok(exit)
 }

@@ -16,8 +16,8 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, futimens, mkdirat,
-    open, openat, readlinkat, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, futimens,
+    mkdirat, open, openat, readlinkat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -265,6 +265,16 @@ pub(super) fn inherit(fd: BorrowedFd<'_>, below: &Seen) -> io::Result<()> {
 
 pub(super) fn directory_flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
+}
+
+/// Whether an open directory has no names.
+pub(super) fn is_empty(dir: &OwnedFd) -> io::Result<bool> {
+    for item in Dir::read_from(dir)? {
+        if !matches!(item?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Splits `path` at its last slash.

@@ -89,7 +89,9 @@ fn gives(rung: Rung, caps: &Capabilities, need: Need) -> bool {
             Map::One | Map::No => true,
         },
         (Rung::Chroot, Need::Id(id)) => id < caps.ids,
-        (Rung::Chroot | Rung::Translate, _) => false,
+        (Rung::Chroot, Need::SecretFile) => caps.add_fd,
+        (Rung::Chroot, need) => need != Need::OwnNetwork,
+        (Rung::Translate, _) => false,
         (Rung::OverlayFull | Rung::OverlayOne, _) => true,
     }
 }

@@ -251,11 +251,11 @@ fn what_a_step_needs_takes_it_up_or_out() {
     for (name, need, rung, ways) in [
         ("E1", Need::OwnNetwork, Some(Rung::OverlayFull), vec![]),
         ("E2", Need::OwnNetwork, None, vec!["overlay-full by SeccompUnconfined"]),
-        ("E7", Need::CacheMount, None, vec!["overlay-full by AppArmorUnconfined"]),
-        ("E2", Need::BindMount, None, vec!["overlay-full by SeccompUnconfined"]),
-        ("E2", Need::TmpfsMount, None, vec!["overlay-full by SeccompUnconfined"]),
-        ("E2", Need::SecretFile, None, vec!["overlay-full by SeccompUnconfined"]),
-        ("E2", Need::SshAgent, None, vec!["overlay-full by SeccompUnconfined"]),
+        ("E7", Need::CacheMount, Some(Rung::Chroot), vec!["overlay-full by AppArmorUnconfined"]),
+        ("E2", Need::BindMount, Some(Rung::Chroot), vec!["overlay-full by SeccompUnconfined"]),
+        ("E2", Need::TmpfsMount, Some(Rung::Chroot), vec!["overlay-full by SeccompUnconfined"]),
+        ("E2", Need::SecretFile, Some(Rung::Chroot), vec!["overlay-full by SeccompUnconfined"]),
+        ("E2", Need::SshAgent, Some(Rung::Chroot), vec!["overlay-full by SeccompUnconfined"]),
         ("E2", Need::Id(70000), Some(Rung::Chroot), vec!["overlay-full by SeccompUnconfined"]),
         (
             "E5",
@@ -271,6 +271,15 @@ fn what_a_step_needs_takes_it_up_or_out() {
         assert_eq!(choose(&caps, &needs(need), Choice::Auto).ok(), rung, "{name} {need}");
         assert_eq!(helps(&caps, &needs(need), Choice::Auto), ways, "{name} {need}");
     }
+}
+
+#[test]
+fn a_tree_holds_no_secret_that_cannot_be_given_from_memory() {
+    let mut caps = pod("E2");
+    caps.note(Mechanism::AddFd, EPERM);
+    let taken = |need| choose(&caps, &Needs::from_iter([need]), Choice::Auto).ok();
+    assert_eq!(taken(Need::SecretFile), None);
+    assert_eq!(taken(Need::BindMount), Some(Rung::Chroot));
 }
 
 #[test]

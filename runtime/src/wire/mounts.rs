@@ -36,6 +36,7 @@ fn put_mount(body: &mut Body, mount: &Mount) {
             put_owner(body.byte(3).bytes(content.bytes()), *owner);
         }
         MountKind::SshAgent { socket, owner } => put_owner(body.byte(4).path(socket), *owner),
+        MountKind::Script { content } => _ = body.byte(5).bytes(content),
     }
 }
 
@@ -54,6 +55,7 @@ pub(super) fn mount(cursor: &mut Cursor<'_>) -> io::Result<Mount> {
         }
         3 => MountKind::Secret { content: Secret::new(cursor.bytes()?), owner: owner(cursor)? },
         4 => MountKind::SshAgent { socket: cursor.path()?, owner: owner(cursor)? },
+        5 => MountKind::Script { content: cursor.bytes()? },
         _ => return Err(garbled("unknown kind of mount")),
     };
     Ok(Mount { target, kind })

@@ -72,6 +72,7 @@ fn mount() -> impl Strategy<Value = Mount> {
             owner
         }),
         (os_path(), owner()).prop_map(|(socket, owner)| MountKind::SshAgent { socket, owner }),
+        vec(any::<u8>(), 0..50).prop_map(|content| MountKind::Script { content }),
     ];
     (os_path(), kind).prop_map(|(target, kind)| Mount { target, kind })
 }

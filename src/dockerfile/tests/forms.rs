@@ -72,7 +72,8 @@ fn commands_are_json_or_else_for_the_shell() {
         ("a --flag", shell("a --flag")),
         ("-- --flag", shell("--flag")),
     ] {
-        let run = InstructionKind::Run { command: command.clone(), options: RunOptions::default() };
+        let options = RunOptions::default();
+        let run = InstructionKind::Run { command: command.clone(), script: None, options };
         assert_eq!(instruction(&format!("RUN {text}")), run, "{text}");
         let cmd = InstructionKind::Cmd(command.clone());
         assert_eq!(instruction(&format!("cmd {text}")), cmd, "{text}");
@@ -242,6 +243,33 @@ fn a_heredoc_alone_is_the_script() {
     ] {
         let InstructionKind::Run { command, .. } = instruction(text) else { panic!("{text}") };
         assert_eq!(command, shell(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_heredoc_that_names_its_interpreter_is_a_file_that_the_shell_runs() {
+    for (text, name, content) in [
+        (
+            "RUN <<EOF\n#!/usr/bin/env python3\nprint($x)\nEOF",
+            "EOF",
+            "#!/usr/bin/env python3\nprint($x)\n",
+        ),
+        (
+            "RUN --network=none <<-'my script'\n\t#!/bin/sh\n\t my script\n\tmy script",
+            "my script",
+            "#!/bin/sh\n my script\n",
+        ),
+    ] {
+        let InstructionKind::Run { command, script, .. } = instruction(text) else { panic!() };
+        assert_eq!(command, shell(&format!("/dev/pipes/{name}")), "{text}");
+        let script = script.unwrap();
+        assert_eq!((script.name.value.as_str(), script.text.as_str()), (name, content));
+    }
+    for text in
+        ["RUN <<a/b\n #!/bin/sh\na/b", "RUN cat <<EOF\n#!/bin/sh\nEOF", "RUN <<A <<B\n#!\nA\nB"]
+    {
+        let InstructionKind::Run { script, .. } = instruction(text) else { panic!() };
+        assert_eq!(script, None, "{text}");
     }
 }
 

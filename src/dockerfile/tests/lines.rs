@@ -58,6 +58,7 @@ fn a_backtick_may_be_the_escape_character() {
     assert_eq!(
         run.kind,
         InstructionKind::Run {
+            script: None,
             command: Command::Shell("dir C:\\   /s".to_owned()),
             options: RunOptions::default(),
         }

@@ -117,6 +117,23 @@ fn changes_of_heredocs() {
 }
 
 #[test]
+fn changes_of_scripts() {
+    let text = "FROM base\nARG USED=1\nRUN <<A\n#!/bin/python\nprint($USED)\nA\n";
+    let stages = |text: &str| digests(&start(text).plan().unwrap()).0;
+    let before = stages(text);
+    for (from, to, changed) in [
+        ("print", "write", true),
+        ("#!/bin/python", "#!/bin/perl", true),
+        ("A\n#!/bin/python\nprint($USED)\nA\n", "B\n#!/bin/python\nprint($USED)\nB\n", true),
+        ("<<A", "<<'A'", false),
+        ("#!/bin/python\nprint($USED)\n", "/dev/pipes/A\n", true),
+    ] {
+        assert!(text.contains(from), "{from}");
+        assert_eq!(stages(&text.replacen(from, to, 1)) != before, changed, "{from:?} -> {to:?}");
+    }
+}
+
+#[test]
 fn changes_of_the_context() {
     type Change = fn(&std::path::Path);
     let changes: [(&str, Change, Reach); 9] = [

@@ -42,7 +42,7 @@ impl Ignored {
 
 /// A walk through a tree.
 #[derive(Debug)]
-pub(super) struct Descent<'a> {
+pub(in crate::init) struct Descent<'a> {
     here: OwnedFd,
     levels: Vec<Level>,
     path: Vec<u8>,
@@ -61,7 +61,7 @@ struct Level {
 }
 
 impl<'a> Descent<'a> {
-    pub(super) fn new(root: &Path, ignored: &'a Ignored) -> io::Result<Self> {
+    pub(in crate::init) fn new(root: &Path, ignored: &'a Ignored) -> io::Result<Self> {
         let here = open(root, directory_flags(), Mode::empty())?;
         let buffer = Vec::with_capacity(NAMES_BUFFER);
         let mut descent =
@@ -71,7 +71,7 @@ impl<'a> Descent<'a> {
     }
 
     /// Goes to the next name in the directory, or in the one above when there is none.
-    pub(super) fn next(&mut self) -> io::Result<Option<FileType>> {
+    pub(in crate::init) fn next(&mut self) -> io::Result<Option<FileType>> {
         self.next_of(None)
     }
 
@@ -107,7 +107,7 @@ impl<'a> Descent<'a> {
     }
 
     /// Opens the directory that [`Descent::next`] went to; its names come next.
-    pub(super) fn enter(&mut self) -> io::Result<()> {
+    pub(in crate::init) fn enter(&mut self) -> io::Result<()> {
         self.here = openat(&self.here, self.name(), directory_flags(), Mode::empty())?;
         Ok(())
     }
@@ -120,7 +120,7 @@ impl<'a> Descent<'a> {
     }
 
     /// Reads the names of the directory that was entered.
-    pub(super) fn list(&mut self) -> io::Result<()> {
+    pub(in crate::init) fn list(&mut self) -> io::Result<()> {
         let skipped = self.ignored.names_in(&self.path);
         let mut names = Vec::new();
         self.buffer.clear();
@@ -146,16 +146,16 @@ impl<'a> Descent<'a> {
     }
 
     /// The directory that is open.
-    pub(super) fn dir(&self) -> BorrowedFd<'_> {
+    pub(in crate::init) fn dir(&self) -> BorrowedFd<'_> {
         self.here.as_fd()
     }
 
-    pub(super) fn name(&self) -> &[u8] {
+    pub(in crate::init) fn name(&self) -> &[u8] {
         &self.path[self.name_at..]
     }
 
     /// The path from the root.
-    pub(super) fn path(&self) -> &[u8] {
+    pub(in crate::init) fn path(&self) -> &[u8] {
         &self.path
     }
 }

@@ -43,7 +43,7 @@ mod overlay;
 mod snapshot;
 mod walk;
 
-pub(super) use descent::Ignored;
+pub(super) use descent::{Descent, Ignored};
 pub(super) use overlay::emit;
 pub(super) use snapshot::take as take_snapshot;
 pub(super) use walk::{Walked, emit as emit_walked};

@@ -20,7 +20,7 @@ use super::super::metadata::{self, copy_directory, times_of};
 use super::super::tree::directory_flags;
 
 /// Copies what is in the directory `from` into the empty directory `to`.
-pub(super) fn fill(from: &Path, to: &Path) -> io::Result<()> {
+pub(in super::super) fn fill(from: &Path, to: &Path) -> io::Result<()> {
     let mut names = BTreeMap::new();
     let mut directories = vec![(from.to_owned(), to.to_owned())];
     let mut at = 0;

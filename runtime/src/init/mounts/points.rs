@@ -26,11 +26,11 @@ const DEV: &[u8] = b"dev";
 /// A mount that knows its place.
 #[derive(Debug)]
 pub(in super::super) struct Placed {
-    target: PathBuf,
+    pub(in super::super) target: PathBuf,
     /// Relative to the root of the step, without links.
-    path: Vec<u8>,
-    mount: OwnedFd,
-    point: Point,
+    pub(in super::super) path: Vec<u8>,
+    pub(in super::super) mount: OwnedFd,
+    pub(in super::super) point: Point,
     readonly: bool,
 }
 
@@ -43,7 +43,7 @@ pub(in super::super) fn place(
     let mut covered: Vec<Vec<u8>> = CLOSED.iter().chain([&DEV]).map(|path| path.to_vec()).collect();
     let (mut placed, mut missing) = (Vec::new(), Points::new());
     for taken in taken {
-        let found = follow(view, taken.target.as_os_str().as_bytes(), &covered)
+        let found = follow(&view, taken.target.as_os_str().as_bytes(), &covered)
             .map_err(|error| refused(&taken.target, unfollowed(&error)))?;
         check(&taken, &found, &placed)?;
         let around = placed
@@ -83,15 +83,22 @@ fn check(taken: &Taken, found: &Found, placed: &[Placed]) -> Result<(), Failure>
     if let Some(same) = placed.iter().find(|other| other.path == found.path) {
         return refused(format!("it is the same place as {}", same.target.display()));
     }
-    match (taken.point, found.kind) {
-        (_, None) | (Point::Directory, Some(FileType::Directory)) => Ok(()),
-        (Point::File, Some(FileType::Directory)) => {
-            refused("it is a directory of the image, but a file is to be mounted there".into())
+    match found.kind.and_then(|kind| mismatch(taken.point, kind)) {
+        Some(reason) => refused(reason.to_owned()),
+        None => Ok(()),
+    }
+}
+
+/// Why something cannot be mounted on what the image has.
+pub(in super::super) fn mismatch(point: Point, there: FileType) -> Option<&'static str> {
+    match (point, there == FileType::Directory) {
+        (Point::File, true) => {
+            Some("it is a directory of the image, but a file is to be mounted there")
         }
-        (Point::Directory, Some(_)) => {
-            refused("it is a file of the image, but a directory is to be mounted there".into())
+        (Point::Directory, false) => {
+            Some("it is a file of the image, but a directory is to be mounted there")
         }
-        (Point::File, Some(_)) => Ok(()),
+        (Point::File, false) | (Point::Directory, true) => None,
     }
 }
 
@@ -107,7 +114,7 @@ impl Placed {
         if self.point == Point::File {
             return Err(failed(Errno::NOTDIR.into()));
         }
-        let found = follow(self.mount.as_fd(), inside, &[]).map_err(failed)?;
+        let found = follow(&self.mount.as_fd(), inside, &[]).map_err(failed)?;
         if found.path != inside {
             // Behind a link, it would be a place in another tree than the one that is seen then.
             return Err(failed(io::Error::other("a link of the mount is on the way")));

@@ -29,17 +29,16 @@ use crate::wire::{Failure, FailureKind, OrFail as _, RunOrder};
 /// A detached mount.
 #[derive(Debug)]
 pub(in super::super) struct Taken {
-    pub(super) target: PathBuf,
-    pub(super) mount: OwnedFd,
+    pub(in super::super) target: PathBuf,
+    pub(in super::super) mount: OwnedFd,
     /// What it can be mounted on.
-    pub(super) point: Point,
-    pub(super) readonly: bool,
+    pub(in super::super) point: Point,
+    pub(in super::super) readonly: bool,
 }
 
 /// Takes all mounts of a step; those whose targets are around others come first.
 pub(in super::super) fn take(order: &RunOrder) -> Result<Vec<Taken>, Failure> {
-    let mut mounts: Vec<&Mount> = order.mounts.iter().collect();
-    mounts.sort_by_key(|mount| mount.target.components().count());
+    let mounts = in_order(order);
     let sources = mounts.iter().enumerate().map(|(at, mount)| Source {
         name: format!("m{at}"),
         scratch: order.scratch.join(format!("mount{at}")),
@@ -51,9 +50,16 @@ pub(in super::super) fn take(order: &RunOrder) -> Result<Vec<Taken>, Failure> {
     sources.map(|source| source.take()).collect()
 }
 
+/// All mounts of a step; those whose targets are around others come first.
+pub(in super::super) fn in_order(order: &RunOrder) -> Vec<&Mount> {
+    let mut mounts: Vec<&Mount> = order.mounts.iter().collect();
+    mounts.sort_by_key(|mount| mount.target.components().count());
+    mounts
+}
+
 /// The failure of the mount with this target, which the author of the Dockerfile can do something
 /// about.
-pub(super) fn refused(target: &Path, reason: impl Into<String>) -> Failure {
+pub(in super::super) fn refused(target: &Path, reason: impl Into<String>) -> Failure {
     Failure {
         kind: FailureKind::Mount,
         action: target.display().to_string(),
@@ -90,12 +96,16 @@ impl Source<'_> {
                 (temporary(*size).or_fail(action)?, Point::Directory, false)
             }
             MountKind::Secret { content, owner } => {
-                let mount = self.secret(content.bytes(), *owner).or_fail(action)?;
+                let mount = self.file(content.bytes(), *owner).or_fail(action)?;
                 (mount, Point::File, true)
             }
             MountKind::SshAgent { socket, owner } => {
                 own(socket, *owner).or_fail(action)?;
                 (clone(socket).or_fail(action)?, Point::File, false)
+            }
+            MountKind::Script { content } => {
+                let owner = Owner { uid: 0, gid: 0, mode: 0o755 };
+                (self.file(content, owner).or_fail(action)?, Point::File, true)
             }
         };
         Ok(Taken { target: self.mount.target.clone(), mount, point, readonly })
@@ -124,7 +134,7 @@ impl Source<'_> {
         Overlay { lowers, upper }.mount(&self.name).or_fail(action)?;
         let root = open(self.name.as_str(), directory_flags(), Mode::empty()).or_fail(action)?;
         let subpath = tree.subpath.as_os_str().as_bytes();
-        match follow(root.as_fd(), subpath, &[]) {
+        match follow(&root.as_fd(), subpath, &[]) {
             Ok(Found { kind: None, .. }) => {
                 let subpath = tree.subpath.display();
                 Err(refused(target, format!("its source {subpath} does not exist")))
@@ -179,7 +189,7 @@ impl Source<'_> {
     }
 
     /// A file in memory.
-    fn secret(&self, content: &[u8], owner: Owner) -> io::Result<OwnedFd> {
+    fn file(&self, content: &[u8], owner: Owner) -> io::Result<OwnedFd> {
         let path = Path::new(&self.name);
         let mut file =
             fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
@@ -190,12 +200,12 @@ impl Source<'_> {
 }
 
 /// Makes a directory of root, whatever a group or a setgid bit of the volume would have it be.
-fn plain_directory(path: &Path) -> io::Result<()> {
+pub(in super::super) fn plain_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)?;
     own(path, Owner { uid: 0, gid: 0, mode: 0o755 })
 }
 
-fn own(path: &Path, owner: Owner) -> io::Result<()> {
+pub(in super::super) fn own(path: &Path, owner: Owner) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
     let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
     chownat(CWD, path, Some(uid), Some(gid), flags)?;

@@ -1,4 +1,4 @@
-//! Where a path leads in a tree, as in a chroot, whether it exists or not.
+//! Where a path leads in a tree, or in a stack of layers, as in a chroot, whether it exists or not.
 //!
 //! Nobody else changes the tree meanwhile.
 
@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{AtFlags, FileType, readlinkat, statat};
 use rustix::io::Errno;
 
+use super::super::lowers::{self, Layers, Seen};
 use super::super::tree::{components, join, split};
 
 /// As many links as the kernel follows in one path.
@@ -15,16 +16,59 @@ const MAX_LINKS: usize = 40;
 
 /// Where a path leads.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(in super::super) struct Found {
     /// The path without links, relative to the root; its end may be missing.
-    pub(super) path: Vec<u8>,
+    pub(in super::super) path: Vec<u8>,
     /// What is there; `None` for nothing, and for what is in a covered directory.
-    pub(super) kind: Option<FileType>,
+    pub(in super::super) kind: Option<FileType>,
+}
+
+/// What paths are followed in. Paths are relative to its root, and nothing but their ends is a link.
+pub(in super::super) trait View {
+    /// What is at `path`.
+    fn kind(&self, path: &[u8]) -> io::Result<Option<FileType>>;
+
+    /// Where the link at `path` leads.
+    fn link(&self, path: &[u8]) -> io::Result<Vec<u8>>;
+}
+
+impl View for BorrowedFd<'_> {
+    fn kind(&self, path: &[u8]) -> io::Result<Option<FileType>> {
+        match statat(self, path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn link(&self, path: &[u8]) -> io::Result<Vec<u8>> {
+        Ok(readlinkat(self, path, Vec::new())?.into_bytes())
+    }
+}
+
+impl View for Layers {
+    fn kind(&self, path: &[u8]) -> io::Result<Option<FileType>> {
+        Ok(match self.look(path)? {
+            Seen::Absent => None,
+            Seen::Directory(_) => Some(FileType::Directory),
+            Seen::Other(kind) => Some(kind),
+        })
+    }
+
+    fn link(&self, path: &[u8]) -> io::Result<Vec<u8>> {
+        let lowers::Found::Other(leaf) = self.find(path)? else { return Err(Errno::INVAL.into()) };
+        let (dir, path) = leaf.at();
+        dir.link(path)
+    }
 }
 
 /// Follows `path` from `root`. What lies in a directory of `covered` is not looked at: something
 /// else will be there.
-pub(super) fn follow(root: BorrowedFd<'_>, path: &[u8], covered: &[Vec<u8>]) -> io::Result<Found> {
+pub(in super::super) fn follow(
+    root: &impl View,
+    path: &[u8],
+    covered: &[Vec<u8>],
+) -> io::Result<Found> {
     let mut ahead = components(path);
     let mut found = Found { path: Vec::new(), kind: Some(FileType::Directory) };
     let mut links = 0;
@@ -42,7 +86,7 @@ pub(super) fn follow(root: BorrowedFd<'_>, path: &[u8], covered: &[Vec<u8>]) -> 
         if links > MAX_LINKS {
             return Err(Errno::LOOP.into());
         }
-        let target = readlinkat(root, next.path.as_slice(), Vec::new())?.into_bytes();
+        let target = root.link(&next.path)?;
         if target.starts_with(b"/") {
             found = at(root, Vec::new(), covered)?;
         }
@@ -54,18 +98,15 @@ pub(super) fn follow(root: BorrowedFd<'_>, path: &[u8], covered: &[Vec<u8>]) -> 
 }
 
 /// What is at `path`, which has no links but perhaps at its end.
-fn at(root: BorrowedFd<'_>, path: Vec<u8>, covered: &[Vec<u8>]) -> io::Result<Found> {
+fn at(root: &impl View, path: Vec<u8>, covered: &[Vec<u8>]) -> io::Result<Found> {
     if path.is_empty() {
         return Ok(Found { path, kind: Some(FileType::Directory) });
     }
     if covered.iter().any(|directory| is_below(&path, directory)) {
         return Ok(Found { path, kind: None });
     }
-    match statat(root, path.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Found { path, kind: Some(FileType::from_raw_mode(stat.st_mode)) }),
-        Err(Errno::NOENT) => Ok(Found { path, kind: None }),
-        Err(errno) => Err(errno.into()),
-    }
+    let kind = root.kind(&path)?;
+    Ok(Found { path, kind })
 }
 
 /// Whether `path` is `directory` itself or in it.
@@ -115,12 +156,12 @@ mod tests {
             ("/file", "file", file),
             ("/cov/x/y", "cov/x/y", None),
         ] {
-            let found = follow(directory.as_fd(), asked.as_bytes(), &covered).unwrap();
+            let found = follow(&directory.as_fd(), asked.as_bytes(), &covered).unwrap();
             let expected = Found { path: expected.as_bytes().to_vec(), kind };
             assert_eq!(found, expected, "{asked}");
         }
         for asked in ["/loop", "/file/x"] {
-            assert!(follow(directory.as_fd(), asked.as_bytes(), &covered).is_err(), "{asked}");
+            assert!(follow(&directory.as_fd(), asked.as_bytes(), &covered).is_err(), "{asked}");
         }
     }
 
