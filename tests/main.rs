@@ -9,6 +9,7 @@ mod bad_input;
 mod committed;
 mod compression;
 mod contexts;
+mod crashes;
 mod cross_reading;
 mod differential;
 mod doors;

@@ -295,7 +295,7 @@ async fn start(work: &WorkDir) -> Outcome<BuildDir> {
     let work = work.clone();
     blocking(move || {
         for leftover in work.leftovers()? {
-            if let Err(error) = fs_err::remove_dir_all(&leftover) {
+            if let Err(error) = WorkDir::remove(&leftover) {
                 tracing::debug!("cannot remove what a killed build left behind: {error}");
             }
         }
