@@ -16,6 +16,7 @@ mod doors;
 mod endings;
 mod executor;
 mod executor_registries;
+mod faults;
 mod fixtures_work;
 mod flags;
 mod fuzz;

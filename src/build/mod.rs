@@ -12,6 +12,7 @@ mod caches;
 mod context_archive;
 mod copy;
 mod deliver;
+mod descent;
 mod engine;
 mod error;
 mod extract;
