@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 /// Seeds of a plain test run, for each kind of builder.
-const FEW: u64 = 3;
+const FEW: u64 = 2;
 const FIRST: u64 = 1;
 /// How many looks at the work directory there are at most after a line, as a power of two.
 const MOST_LOOKS: usize = 15;

@@ -176,6 +176,18 @@ fn the_rung_is_in_the_report_and_its_reason_in_the_json_log() {
 }
 
 #[test]
+fn too_few_processes_are_an_error_with_a_hint() {
+    let Some(bench) = Bench::new() else { return };
+    // An id of its own, since the limit counts what all processes of a user are.
+    let words = "--reuid 12346 --regid 12346 --clear-groups prlimit --nproc=2:2 --";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let program = longshore_through(&bench.sandbox, "setpriv", &words);
+    let outcome = bench.build(program, "FROM BASE\nRUN true\n", "auto").outcome().exits(50);
+    assert!(outcome.stderr.starts_with("error: cannot start threads"), "{}", outcome.report());
+    assert!(outcome.stderr.contains("hint: raise the limit of processes"), "{}", outcome.report());
+}
+
+#[test]
 fn faults_of_the_work_directory_and_the_pod_are_named() {
     let Some(bench) = Bench::new() else { return };
     let big = "FROM BASE\nRUN dd if=/dev/zero of=/file bs=64k\n";
@@ -189,7 +201,13 @@ fn faults_of_the_work_directory_and_the_pod_are_named() {
             [50, 50],
             "cannot use the work directory",
         ),
-        ("no /proc", "mount -t tmpfs tmpfs $0 && umount -l /proc", plain, [50, 50], "/proc"),
+        (
+            "no /proc",
+            "mount -t tmpfs tmpfs $0 && umount -l /proc",
+            plain,
+            [50, 50],
+            "hint: mount /proc",
+        ),
     ] {
         for (rung, code) in RUNGS.into_iter().zip(codes) {
             let outcome = bench.prepared(script, dockerfile, rung);

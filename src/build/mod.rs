@@ -34,6 +34,6 @@ mod work_dir;
 pub use context_archive::{ArchiveLimits, ContextArchive, ContextArchiveError};
 pub use deliver::{Delivered, Delivery, Destination, deliver};
 pub use engine::{Built, Engine, EngineOptions, Surroundings};
-pub use error::BuildError;
+pub use error::{BuildError, TOO_FEW_PROCESSES};
 pub use mounting::Lent;
 pub use work_dir::{BuildDir, WorkDir, WorkDirError};

@@ -24,17 +24,23 @@ static FOUND: Mutex<BTreeMap<PathBuf, Capabilities>> = Mutex::new(BTreeMap::new(
 /// The answer is kept for the life of the process. When init itself cannot be started, nothing
 /// works: all mechanisms are reported as missing.
 pub fn probe(work_root: &Path) -> Capabilities {
+    probe_once(work_root).unwrap_or_else(|error| {
+        let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+        let diagnosis = Some(format!("{error}{}", source.unwrap_or_default()));
+        Capabilities { diagnosis, ..known(work_root) }
+    })
+}
+
+/// The same, with what kept init from being started.
+pub(super) fn probe_once(work_root: &Path) -> Result<Capabilities, Error> {
     let key = std::path::absolute(work_root).unwrap_or_else(|_| work_root.to_owned());
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
-    found
-        .entry(key)
-        .or_insert_with_key(|work_root| {
-            probe_with(Path::new(OWN_EXECUTABLE), work_root).unwrap_or_else(|error| Capabilities {
-                diagnosis: Some(error.to_string()),
-                ..known(work_root)
-            })
-        })
-        .clone()
+    if let Some(caps) = found.get(&key) {
+        return Ok(caps.clone());
+    }
+    let caps = probe_with(Path::new(OWN_EXECUTABLE), &key)?;
+    found.insert(key, caps.clone());
+    Ok(caps)
 }
 
 /// The same with another executable as init, and without keeping the answer.
