@@ -180,3 +180,21 @@ fn a_tag_is_one_in_the_repository_or_a_whole_reference() {
     let pinned = format!("{whole}@{digest}");
     bench.build_to_registry().args(["--tag", &pinned]).outcome().exits(2);
 }
+
+#[test]
+fn a_step_that_the_pinned_runtime_cannot_do_is_named_with_its_place() {
+    if !crate::support::is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let base = bench.registry.reference("busybox:1");
+    bench.sandbox.write("context/Dockerfile", format!("FROM {base}\n\nRUN --network=none true\n"));
+    let outcome = bench.build().args(["--runtime", "chroot"]).outcome().exits(50);
+    for said in [
+        "Dockerfile:3:1: RUN cannot be executed in this pod: chroot: it cannot give a network",
+        "hint: leave --runtime out: the rung overlay-full can do it here",
+    ] {
+        assert!(outcome.stderr.contains(said), "{}", outcome.report());
+    }
+    bench.build().outcome().success();
+}

@@ -157,6 +157,11 @@ impl Job {
                 let instruction = self.instruction.clone();
                 BuildError::UnknownUser { instruction, user, reason }
             }
+            // Other steps may well be possible.
+            longshore_runtime::Error::Refused(refusal) => {
+                let refusal_text = format!("{}: {refusal}", spec.place);
+                BuildError::NoRung { refusal: refusal_text, hint: refusal.hint() }
+            }
             other => BuildError::of_sandbox(other),
         }
     }

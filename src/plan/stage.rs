@@ -312,10 +312,16 @@ impl Place {
     }
 }
 
+/// `FILE:LINE:COLUMN`.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.dockerfile.place(self.span))
+    }
+}
+
 impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (line, column) = self.dockerfile.line_column(self.span.start);
-        write!(f, "{}:{line}:{column}", self.dockerfile.name)
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) const CASES: &[Case] = &[
     ("decide-1000000-files", decision::large),
     ("run-20-steps", run_steps),
     ("rungs", rungs::compare),
+    ("apt", rungs::install),
     ("copy-300MB", copy_mixed),
     ("copy-1GiB", copy_large),
     ("copy-one-512MiB-file", copy_single),

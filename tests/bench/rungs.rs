@@ -29,19 +29,41 @@ pub(crate) fn compare(place: &Place<'_>) {
             let steps: Vec<String> = (0..STEPS).map(step).collect();
             let text = format!("FROM {base}\n{}\n", steps.join("\n"));
             fs_err::write(place.repository().join("Dockerfile"), text).expect("it is writable");
-            let name = |rung: &str| format!("{}, {what}, {entries} entries, {rung}", place.name);
-            let [overlay, chroot] = ["overlay", "chroot"].map(|rung| {
-                build(place, rung);
-                let costs: Vec<Cost> = (0..RUNS).map(|_| build(place, rung)).collect();
-                Table::row(&name(rung), &costs)
-            });
-            let (time, cpu) = (chroot.0 / overlay.0, chroot.1 / overlay.1);
-            println!(
-                "  {}: {time:.2} of overlay's time, {cpu:.2} of its CPU seconds",
-                name("chroot")
-            );
+            side_by_side(place, &format!("{}, {what}, {entries} entries", place.name));
         }
     }
+}
+
+/// Builds on each rung, in turns.
+fn side_by_side(place: &Place<'_>, name: &str) {
+    let [mut overlay, mut chroot] = [Vec::new(), Vec::new()];
+    build(place, "overlay");
+    build(place, "chroot");
+    for _ in 0..RUNS {
+        overlay.push(build(place, "overlay"));
+        chroot.push(build(place, "chroot"));
+    }
+    let overlay = Table::row(&format!("{name}, overlay"), &overlay);
+    let chroot = Table::row(&format!("{name}, chroot"), &chroot);
+    let (time, cpu) = (chroot.0 / overlay.0, chroot.1 / overlay.1);
+    println!("  {name}: chroot takes {time:.2} of overlay's time, {cpu:.2} of its CPU seconds");
+}
+
+/// Packages of Debian that are in the base already are installed: users, setuid programs, file
+/// capabilities. The base is the one that the tests make.
+pub(crate) fn install(place: &Place<'_>) {
+    let layout = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../test-bases/debian-jobs-1");
+    if !layout.exists() {
+        return println!("  {}: tests/run makes its base, which is not there", place.name);
+    }
+    let base = format!("{}/debian:jobs", place.registry.host);
+    let (from, to) = (format!("oci:{}", layout.display()), format!("docker://{base}"));
+    let copy = ["skopeo", "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"];
+    run(&place.directory, &[&copy[..], &[&from, &to]].concat());
+    let install = "apt-get -q install -y --no-install-recommends /debs/*.deb";
+    let text = format!("FROM {base}\nRUN {install}\n");
+    fs_err::write(place.repository().join("Dockerfile"), text).expect("it is writable");
+    side_by_side(place, place.name);
 }
 
 /// Pushes a base with so many entries and returns its reference.

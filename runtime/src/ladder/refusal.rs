@@ -3,7 +3,7 @@
 use super::lacks::Lack;
 use super::needs::Needs;
 use super::remedy::{Remedy, remedies};
-use super::{Choice, Rung};
+use super::{Choice, Rung, choose};
 use crate::capabilities::Capabilities;
 
 /// Why this pod cannot run a step, and what would let it.
@@ -14,6 +14,8 @@ pub struct Refusal {
     pub lacks: Vec<(Rung, Vec<Lack>)>,
     /// What would help, cheapest first.
     pub remedies: Vec<Remedy>,
+    /// The rung that the pod takes for such a step when none is asked for.
+    other: Option<Rung>,
     diagnosis: Option<String>,
 }
 
@@ -21,7 +23,11 @@ impl Refusal {
     pub(super) fn new(caps: &Capabilities, needs: &Needs, choice: Choice) -> Self {
         let lacks = choice.rungs().iter().map(|rung| (*rung, rung.lacks(caps, needs))).collect();
         let remedies = remedies(caps, needs, choice);
-        Self { lacks, remedies, diagnosis: caps.diagnosis.clone() }
+        let other = match choice {
+            Choice::Auto => None,
+            _ => choose(caps, needs, Choice::Auto).ok(),
+        };
+        Self { lacks, remedies, other, diagnosis: caps.diagnosis.clone() }
     }
 
     fn text(&self) -> String {
@@ -35,8 +41,12 @@ impl Refusal {
         format!("RUN cannot be executed in this pod: {}{diagnosis}", rungs.join("; "))
     }
 
-    /// Returns the changes of the pod specification that would let the step run, cheapest first.
+    /// Returns what would let the step run: another rung, or the changes of the pod specification,
+    /// cheapest first.
     pub fn hint(&self) -> String {
+        if let Some(rung) = self.other {
+            return format!("leave --runtime out: the rung {rung} can do it here");
+        }
         if self.remedies.is_empty() {
             return "no change of the pod specification is known to help; longshore doctor says \
                     what was tried"

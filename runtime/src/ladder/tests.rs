@@ -350,6 +350,9 @@ fn a_refusal_says_what_is_missing_and_what_to_change() {
     let impossible = Needs::from_iter([Need::Id(70000)]);
     let refusal = choose(&pod("E3b"), &impossible, Choice::Chroot).unwrap_err();
     assert!(refusal.to_string().contains("chroot is refused"), "{refusal}");
+    let alone = Needs::from_iter([Need::OwnNetwork]);
+    let refusal = choose(&pod("E1"), &alone, Choice::Chroot).unwrap_err();
+    assert_eq!(refusal.hint(), "leave --runtime out: the rung overlay-full can do it here");
     let many = Needs::from_iter([Need::Id(u32::MAX)]);
     let refusal = choose(&pod("E1"), &many, Choice::Auto).unwrap_err();
     assert!(refusal.to_string().contains("it cannot give the id 4294967295"), "{refusal}");
