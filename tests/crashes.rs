@@ -146,7 +146,6 @@ fn a_builder_killed_on_the_overlay_rung_leaves_nothing_in_the_way() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "who reads the log of a test run wants to know")]
 fn a_plain_user_s_killed_builder_leaves_nothing_in_the_way() {
     if !is_root() {
         return eprintln!("skipped: only root can become another user");
@@ -155,7 +154,6 @@ fn a_plain_user_s_killed_builder_leaves_nothing_in_the_way() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "who reads the log of a test run wants to know")]
 fn a_builder_killed_on_the_chroot_rung_leaves_nothing_in_the_way() {
     if !is_root() {
         return eprintln!("skipped: only root can change its root");
