@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::slice::from_ref;
 
 use longshore_runtime::Error;
-use longshore_runtime::entry::{Entry, Kind};
+use longshore_runtime::entry::{Entry, EntrySink, Kind};
 
 use crate::bench::{
     Bench, Taken, dir, file, file_of, hard_link, link, opaque, owned, whiteout, with_xattr,
@@ -371,4 +371,51 @@ fn an_early_failure_inside_is_reported_over_the_broken_stream() {
         })
         .unwrap_err();
     assert!(error.to_string().starts_with("cannot unpack \"x\" into"), "{error}");
+}
+
+/// Void marks in a directory that no other layer has would be seen by who lists it, and make it
+/// impossible to remove.
+#[test]
+fn marks_that_hide_nothing_are_left_out() {
+    let Some(bench) = Bench::new() else { return };
+    let below = bench.layer(&[], &[dir("keep", 0o755), file("keep/low", "")]);
+    let lowers = [bench.busybox(), below];
+    let marked = |place: &str, marks: Vec<Taken>| {
+        let mut entries = vec![dir(place, 0o755), file(&format!("{place}/x"), "")];
+        entries.extend(marks);
+        entries
+    };
+    for (what, place, entries) in [
+        ("own", "own", marked("own", vec![whiteout("own/gone")])),
+        ("implied", "own", vec![file("own/x", ""), whiteout("own/gone")]),
+        ("by a link", "own", marked("own", vec![link("way", "own"), whiteout("way/gone")])),
+        ("absent below", "keep", marked("keep", vec![whiteout("keep/low"), whiteout("keep/no")])),
+        ("opaque", "keep", marked("keep", vec![opaque("keep"), whiteout("keep/low")])),
+        ("opaque later", "keep", marked("keep", vec![whiteout("keep/low"), opaque("keep")])),
+        ("replaced", "keep", marked("keep", vec![whiteout("keep/low"), whiteout("keep")])),
+        ("alone", "keep", marked("keep", vec![whiteout("keep/low"), opaque("")])),
+        ("opaque only", "own", marked("own", vec![opaque("own")])),
+    ] {
+        let apart = bench.fresh("apart");
+        let mut feed = |sink: &mut dyn EntrySink| {
+            let mut entries = entries.iter();
+            entries.try_for_each(|(entry, content)| sink.entry(entry, &mut content.as_slice()))
+        };
+        bench.sandbox.unpack_apart(&apart, &mut feed).unwrap();
+        let settled = bench.fresh("settled");
+        bench.sandbox.settle(&apart, &lowers, &settled).unwrap();
+        for layer in [bench.layer(&lowers, &entries), settled] {
+            let mut layers = lowers.to_vec();
+            let time = if what == "implied" { 0 } else { 100 };
+            layers.push(layer);
+            // Where everything is hidden, the commands come again.
+            if what == "alone" {
+                layers.push(bench.busybox());
+            }
+            let script = format!("stat -c %Y /{place}; ls /{place}; rm -r /{place}");
+            let ran = bench.sh(&layers, &script);
+            assert_eq!((ran.exit.code, ran.stderr.as_str()), (0, ""), "{what}");
+            assert_eq!(ran.stdout, format!("{time}\nx\n"), "{what}");
+        }
+    }
 }

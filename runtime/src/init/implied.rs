@@ -1,4 +1,5 @@
-//! Directories that a layer implies, when the layers below it are not there yet.
+//! What a layer needs the layers below it for: the directories that it implies, and whether its
+//! whiteouts hide anything.
 //!
 //! A layer may have `usr/bin/tool` without `usr`: an overlay then shows the metadata of this
 //! layer's `usr`, so it must be what the merged view below has. To unpack layers side by side, such
@@ -9,25 +10,35 @@
 //! directory after all. The journal only spares a walk through the whole tree; it is a file because
 //! nothing in memory may grow with a layer.
 //!
-//! Format of the journal, private to one run of the program: for each directory the length of its
-//! path (32 bits, little-endian) and the path; [`ALL_HIDDEN`] as a length when the root is opaque.
+//! A whiteout that hides nothing does harm: in a directory that no other layer has, an overlay does
+//! not look for whiteouts when it lists the names, so there is a name that cannot be looked at, and
+//! the directory cannot be removed. What is hidden is known for certain at the end only, as a
+//! directory may turn opaque after its whiteouts; so these are written down too, also when the
+//! layers below are there, and the void ones are removed then. Opaque marks that hide nothing do no
+//! harm: such a directory is listed as it is.
+//!
+//! Format of the journal, private to one run of the program: for each directory or whiteout the
+//! length of its path (32 bits, little-endian, with [`WHITEOUT`] set for the latter) and the path;
+//! [`ALL_HIDDEN`] as a length when the root is opaque.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, fremovexattr, open, openat};
+use rustix::fs::{AtFlags, Mode, fremovexattr, fstat, futimens, open, openat, statat, unlinkat};
 use rustix::io::Errno;
 
-use super::lowers::{Layers, Seen};
-use super::metadata::{self, IMPLIED, OPAQUE};
-use super::tree::{Below, Tree, components, directory_flags, inherit};
+use super::lowers::{Layers, Seen, is_whiteout};
+use super::metadata::{self, IMPLIED, OPAQUE, times_of};
+use super::tree::{Below, Tree, components, directory_flags, inherit, split};
 use super::unpack::hide_roots;
 use crate::wire::{Failure, OrFail as _};
 
 /// In place of a length: everything below the layer is hidden.
 const ALL_HIDDEN: u32 = u32::MAX;
+/// In a length: the path is a whiteout's.
+const WHITEOUT: u32 = 1 << 31;
 /// No longer path comes over the wire.
 const MAX_PATH: u32 = 64 << 10;
 
@@ -42,13 +53,30 @@ impl Journal {
         Ok(Self(BufWriter::new(file)))
     }
 
+    /// Makes a journal for this process only: it has no name from the beginning.
+    fn nameless(dest: &Path) -> io::Result<Self> {
+        let path = path_for(dest);
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        std::fs::remove_file(path)?;
+        Ok(Self(BufWriter::new(file)))
+    }
+
     /// Marks the new directory and writes its path down.
     pub(super) fn imply(&mut self, fd: BorrowedFd<'_>, path: &[u8]) -> io::Result<()> {
         inherit(fd, &Seen::Absent)?;
         metadata::set(fd, IMPLIED.as_bytes(), b"y")?;
+        self.write(path, 0)
+    }
+
+    /// Writes down that there is a whiteout at `path`.
+    pub(super) fn whiteout(&mut self, path: &[u8]) -> io::Result<()> {
+        self.write(path, WHITEOUT)
+    }
+
+    fn write(&mut self, path: &[u8], flag: u32) -> io::Result<()> {
         let length = u32::try_from(path.len()).ok().filter(|length| *length <= MAX_PATH);
         let length = length.ok_or(Errno::NAMETOOLONG)?;
-        self.0.write_all(&length.to_le_bytes())?;
+        self.0.write_all(&(length | flag).to_le_bytes())?;
         self.0.write_all(path)
     }
 
@@ -58,6 +86,38 @@ impl Journal {
             self.0.write_all(&ALL_HIDDEN.to_le_bytes())?;
         }
         self.0.flush()
+    }
+}
+
+/// The whiteouts of a layer whose layers below are there.
+#[derive(Debug)]
+pub(super) struct Whiteouts {
+    dest: PathBuf,
+    /// Made with the first one; most layers have none.
+    journal: Option<Journal>,
+}
+
+impl Whiteouts {
+    /// None yet, of the layer directory `dest`.
+    pub(super) fn none(dest: &Path) -> Self {
+        Self { dest: dest.to_owned(), journal: None }
+    }
+
+    /// Notes that there is one at `path`.
+    pub(super) fn note(&mut self, path: &[u8]) -> io::Result<()> {
+        let journal = match self.journal.take() {
+            Some(journal) => journal,
+            None => Journal::nameless(&self.dest)?,
+        };
+        self.journal.insert(journal).whiteout(path)
+    }
+
+    /// Removes those that hide nothing of `below`.
+    pub(super) fn remove_void(self, below: &Layers) -> io::Result<()> {
+        let Some(journal) = self.journal else { return Ok(()) };
+        let mut file = journal.0.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let root = open(&self.dest, directory_flags(), Mode::empty())?;
+        remove_void(&mut file, &root, below)
     }
 }
 
@@ -84,14 +144,47 @@ pub(super) fn settle(dest: &Path, lowers: Vec<PathBuf>) -> Result<(), Failure> {
                 let path = String::from_utf8_lossy(&path);
                 format!("cannot finish {path:?} in {}", dest.display())
             })?,
+            Record::Whiteout(_) => {}
             Record::AllHidden => hide_roots(dest, &lowers).or_fail(action)?,
         }
     }
+    // Only now it is certain which directories are opaque.
+    remove_void(&mut reader.into_inner(), &root, &below).or_fail(action)?;
     std::fs::remove_file(&journal).or_fail(action)
+}
+
+/// Removes the whiteouts in a whole journal that hide nothing.
+fn remove_void(journal: &mut File, root: &OwnedFd, below: &Layers) -> io::Result<()> {
+    journal.rewind()?;
+    let mut reader = BufReader::new(journal);
+    while let Some(record) = next(&mut reader)? {
+        if let Record::Whiteout(path) = record {
+            remove_if_void(root, &path, below)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the whiteout at `path`, if it is still there and hides nothing.
+fn remove_if_void(root: &OwnedFd, path: &[u8], below: &Layers) -> io::Result<()> {
+    let (parent, name) = split(path);
+    let Some((dir, is_alone)) = find(root, parent)? else { return Ok(()) };
+    if !is_alone && below.look(path)? != Seen::Absent {
+        return Ok(());
+    }
+    match statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if is_whiteout(&stat) => {}
+        Ok(_) | Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => return Err(errno.into()),
+    }
+    let before = fstat(&dir)?;
+    unlinkat(&dir, name, AtFlags::empty())?;
+    Ok(futimens(&dir, &times_of(&before))?)
 }
 
 enum Record {
     Directory(Vec<u8>),
+    Whiteout(Vec<u8>),
     AllHidden,
 }
 
@@ -101,36 +194,40 @@ fn next(journal: &mut impl Read) -> io::Result<Option<Record>> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         read => read?,
     }
-    let length = match u32::from_le_bytes(length) {
-        ALL_HIDDEN => return Ok(Some(Record::AllHidden)),
+    let word = u32::from_le_bytes(length);
+    let length = match word & !WHITEOUT {
+        _ if word == ALL_HIDDEN => return Ok(Some(Record::AllHidden)),
         length if length > MAX_PATH => return Err(io::ErrorKind::InvalidData.into()),
         length => length as usize,
     };
     let mut path = vec![0; length];
     journal.read_exact(&mut path)?;
-    Ok(Some(Record::Directory(path)))
+    let is_whiteout = word & WHITEOUT != 0;
+    Ok(Some(if is_whiteout { Record::Whiteout(path) } else { Record::Directory(path) }))
 }
 
 /// Gives the directory `path` what lies below it, if it is still the one that was marked.
 fn give(root: &OwnedFd, path: &[u8], below: &Layers) -> io::Result<()> {
-    let Some(fd) = find(root, path)? else { return Ok(()) };
+    let Some((fd, _)) = find(root, path)? else { return Ok(()) };
     if take_mark(fd.as_fd())? {
         inherit(fd.as_fd(), &below.look(path)?)?;
     }
     Ok(())
 }
 
-/// Opens the directory `path`, through nothing but directories; `None` when it is gone.
-fn find(root: &OwnedFd, path: &[u8]) -> io::Result<Option<OwnedFd>> {
-    let mut fd = root.try_clone()?;
+/// Opens the directory `path`, through nothing but directories; `None` when it is gone. With it
+/// comes whether it, or one above it, hides what lies below.
+fn find(root: &OwnedFd, path: &[u8]) -> io::Result<Option<(OwnedFd, bool)>> {
+    let (mut fd, mut is_alone) = (root.try_clone()?, false);
     for name in components(path) {
         fd = match openat(&fd, &name, directory_flags(), Mode::empty()) {
             Ok(fd) => fd,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
+        is_alone = is_alone || is_opaque(fd.as_fd())?;
     }
-    Ok(Some(fd))
+    Ok(Some((fd, is_alone)))
 }
 
 fn take_mark(fd: BorrowedFd<'_>) -> io::Result<bool> {
@@ -148,11 +245,11 @@ fn path_for(dest: &Path) -> PathBuf {
     name.into()
 }
 
-/// What the tree has written down so far, ended.
+/// Ends what the tree has written down so far; with the layers below there, uses it.
 pub(super) fn finish(tree: Tree) -> io::Result<()> {
     let hides_all = tree.is_hiding();
     match tree.into_below() {
         Below::Later(journal) => journal.finish(hides_all),
-        Below::There(_) => Ok(()),
+        Below::There(layers, whiteouts) => whiteouts.remove_void(&layers),
     }
 }

@@ -136,15 +136,19 @@ impl Applying<'_> {
         let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let copy = replacing(to, name, || Ok(openat(to, name, flags, Mode::RUSR | Mode::WUSR)?))?;
+        let copy = replacing(to, name, || Ok(openat(to, name, flags, mode)?))?;
         let size = u64::try_from(stat.st_size).map_err(io::Error::other)?;
         self.copier.copy(source.as_fd(), copy.as_fd(), size)?;
         let made = fstat(&copy)?;
-        if (made.st_uid, made.st_gid) != (stat.st_uid, stat.st_gid) {
+        let is_owned = (made.st_uid, made.st_gid) == (stat.st_uid, stat.st_gid);
+        if !is_owned {
             fchown(&copy, Some(uid(stat)), Some(gid(stat)))?;
         }
         // After the owner, whose change takes the setuid bits away; attributes for the same reason.
-        fchmod(&copy, mode)?;
+        // As a rule the file was made with its mode already.
+        if !is_owned || made.st_mode & 0o7777 != stat.st_mode & 0o7777 {
+            fchmod(&copy, mode)?;
+        }
         let (kept, _) = metadata::read(source.as_fd())?;
         for (name, value) in &kept {
             metadata::set(copy.as_fd(), name, value)?;

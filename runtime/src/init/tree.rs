@@ -21,7 +21,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::implied::{self, Journal};
+use super::implied::{self, Journal, Whiteouts};
 use super::lowers::{Layers, Seen, is_whiteout};
 use super::metadata::{self, OPAQUE, copy_directory, times_of};
 
@@ -44,7 +44,7 @@ pub(super) struct Tree {
 #[derive(Debug)]
 pub(super) enum Below {
     /// All of them.
-    There(Layers),
+    There(Layers, Whiteouts),
     /// Nothing yet; what will be needed of them is written down.
     Later(Journal),
 }
@@ -53,6 +53,8 @@ pub(super) enum Below {
 #[derive(Debug)]
 struct Current {
     path: Vec<u8>,
+    /// The same without links.
+    resolved: Vec<u8>,
     fd: OwnedFd,
     stat: Stat,
 }
@@ -74,7 +76,7 @@ impl Tree {
         // mapped, nothing but this may be done to it.
         fchown(&root, None, Some(Gid::ROOT))?;
         match &mut below {
-            Below::There(layers) => inherit(root.as_fd(), &layers.look(b"")?)?,
+            Below::There(layers, _) => inherit(root.as_fd(), &layers.look(b"")?)?,
             Below::Later(journal) => journal.imply(root.as_fd(), b"")?,
         }
         Ok(Self { root, below, hidden: false, current: None })
@@ -103,12 +105,23 @@ impl Tree {
     pub(super) fn directory(&mut self, path: &[u8]) -> io::Result<BorrowedFd<'_>> {
         if self.current.as_ref().is_none_or(|current| current.path != path) {
             self.settle()?;
-            let fd = self.walk(path, true)?.fd;
-            let stat = fstat(&fd)?;
-            self.current = Some(Current { path: path.to_vec(), fd, stat });
+            let place = self.walk(path, true)?;
+            let (stat, resolved) = (fstat(&place.fd)?, place.path);
+            self.current = Some(Current { path: path.to_vec(), resolved, fd: place.fd, stat });
         }
         let current = self.current.as_ref().expect("was just set");
         Ok(current.fd.as_fd())
+    }
+
+    /// Notes that there is a whiteout `name` in the directory `path`.
+    pub(super) fn note_whiteout(&mut self, path: &[u8], name: &[u8]) -> io::Result<()> {
+        self.directory(path)?;
+        let current = self.current.as_ref().expect("was just opened");
+        let path = join(&current.resolved, name);
+        match &mut self.below {
+            Below::There(_, whiteouts) => whiteouts.note(&path),
+            Below::Later(journal) => journal.whiteout(&path),
+        }
     }
 
     /// Opens the directory `path` of this layer, which must exist.
@@ -174,7 +187,7 @@ impl Tree {
         let fd = openat(&place.fd, name, directory_flags(), Mode::empty())?;
         match &mut self.below {
             _ if alone => inherit(fd.as_fd(), &Seen::Absent)?,
-            Below::There(layers) => inherit(fd.as_fd(), &layers.look(&path)?)?,
+            Below::There(layers, _) => inherit(fd.as_fd(), &layers.look(&path)?)?,
             Below::Later(journal) => journal.imply(fd.as_fd(), &path)?,
         }
         if whiteout {

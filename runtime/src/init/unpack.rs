@@ -15,7 +15,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::implied::{self, Journal};
+use super::implied::{self, Journal, Whiteouts};
 use super::lowers::{Layers, Seen, is_whiteout};
 use super::metadata::{self, OPAQUE, STAND_IN};
 use super::removal::remove_at;
@@ -67,7 +67,9 @@ pub(super) struct Unpacker {
 impl Unpacker {
     pub(super) fn create(dest: &Path, lowers: Option<&[PathBuf]>) -> io::Result<Self> {
         let below = match lowers {
-            Some(lowers) => Below::There(Layers::from_bottom(lowers.to_vec())),
+            Some(lowers) => {
+                Below::There(Layers::from_bottom(lowers.to_vec()), Whiteouts::none(dest))
+            }
             None => Below::Later(Journal::create(dest)?),
         };
         let tree = Tree::create(dest, below)?;
@@ -121,7 +123,10 @@ impl Unpacker {
         }
         let there = stat(dir, name)?;
         match &entry.kind {
-            Kind::Whiteout => whiteout(dir, name, there),
+            Kind::Whiteout => {
+                whiteout(dir, name, there)?;
+                if there.is_none() { self.tree.note_whiteout(parent, name) } else { Ok(()) }
+            }
             Kind::Directory => {
                 let fd = directory(dir, name, there)?;
                 if there.as_ref().is_some_and(is_directory) {
@@ -164,11 +169,12 @@ impl Unpacker {
 
     pub(super) fn finish(mut self, dest: &Path, lowers: Option<&[PathBuf]>) -> io::Result<()> {
         self.tree.settle()?;
-        match lowers {
-            Some(lowers) if self.tree.is_hiding() => hide_roots(dest, lowers),
-            Some(_) => Ok(()),
-            None => implied::finish(self.tree),
+        if let Some(lowers) = lowers
+            && self.tree.is_hiding()
+        {
+            hide_roots(dest, lowers)?;
         }
+        implied::finish(self.tree)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Goes through a tree in the order of a layer.
 //!
 //! One directory is open at a time, whatever the depth: the way back is `..`, which is safe because
-//! nobody else changes the tree. In memory are the names of the directories on the way down.
+//! nobody else changes the tree. In memory are the names of the directories on the way down; those
+//! of directories whose names somebody else knows are neither read nor kept.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -10,7 +11,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::vec;
 
-use rustix::fs::{AtFlags, FileType, Mode, RawDir, open, openat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, open, openat, statat};
 
 use crate::init::tree::{directory_flags, split};
 
@@ -53,7 +54,8 @@ pub(super) struct Descent<'a> {
 
 #[derive(Debug)]
 struct Level {
-    names: vec::IntoIter<(Vec<u8>, FileType)>,
+    /// `None` when they come from outside.
+    names: Option<vec::IntoIter<(Vec<u8>, FileType)>>,
     /// Length of the directory's path.
     length: usize,
 }
@@ -70,19 +72,35 @@ impl<'a> Descent<'a> {
 
     /// Goes to the next name in the directory, or in the one above when there is none.
     pub(super) fn next(&mut self) -> io::Result<Option<FileType>> {
+        self.next_of(None)
+    }
+
+    /// The same; in directories whose names come from outside the next name is that of `known`, if
+    /// this is a path there, and of no type that this knows.
+    pub(super) fn next_of(&mut self, known: Option<&[u8]>) -> io::Result<Option<FileType>> {
         while let Some(level) = self.levels.last_mut() {
             self.path.truncate(level.length);
-            if let Some((name, file_type)) = level.names.next() {
-                if level.length > 0 {
-                    self.path.push(b'/');
+            self.name_at = if level.length > 0 { level.length + 1 } else { 0 };
+            match &mut level.names {
+                Some(names) => {
+                    if let Some((name, file_type)) = names.next() {
+                        if level.length > 0 {
+                            self.path.push(b'/');
+                        }
+                        self.path.extend_from_slice(&name);
+                        return Ok(Some(file_type));
+                    }
                 }
-                self.name_at = self.path.len();
-                self.path.extend_from_slice(&name);
-                return Ok(Some(file_type));
+                None => {
+                    if let Some(known) = known.filter(|known| is_below(known, &self.path)) {
+                        self.path.extend_from_slice(&known[level.length..]);
+                        return Ok(Some(FileType::Unknown));
+                    }
+                }
             }
             self.levels.pop();
             if !self.levels.is_empty() {
-                self.here = openat(&self.here, "..", directory_flags(), Mode::empty())?;
+                self.here = openat(&self.here, "..", passing_flags(), Mode::empty())?;
             }
         }
         Ok(None)
@@ -91,6 +109,13 @@ impl<'a> Descent<'a> {
     /// Opens the directory that [`Descent::next`] went to; its names come next.
     pub(super) fn enter(&mut self) -> io::Result<()> {
         self.here = openat(&self.here, self.name(), directory_flags(), Mode::empty())?;
+        Ok(())
+    }
+
+    /// Enters the directory; its names come from outside, see [`Descent::next_of`].
+    pub(super) fn enter_known(&mut self) -> io::Result<()> {
+        self.here = openat(&self.here, self.name(), passing_flags(), Mode::empty())?;
+        self.levels.push(Level { names: None, length: self.path.len() });
         Ok(())
     }
 
@@ -116,7 +141,7 @@ impl<'a> Descent<'a> {
             names.push((name.to_vec(), file_type));
         }
         names.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-        self.levels.push(Level { names: names.into_iter(), length: self.path.len() });
+        self.levels.push(Level { names: Some(names.into_iter()), length: self.path.len() });
         Ok(())
     }
 
@@ -135,8 +160,16 @@ impl<'a> Descent<'a> {
     }
 }
 
+/// How to open a directory that is not read, which costs less.
+fn passing_flags() -> OFlags {
+    directory_flags() | OFlags::PATH
+}
+
 /// The order of a layer: by names, each compared bytewise.
 pub(super) fn order(one: &[u8], other: &[u8]) -> Ordering {
+    if one == other {
+        return Ordering::Equal;
+    }
     // No name has a NUL, so the end of a name comes before everything.
     let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
     one.iter().map(rank).cmp(other.iter().map(rank))

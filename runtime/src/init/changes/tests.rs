@@ -1,5 +1,6 @@
 //! The two readers: rows for each, and generated trees and steps through both.
 
+mod coarse;
 mod ground;
 mod listing;
 mod property;

@@ -3,6 +3,10 @@
 //! Both are in the order of a layer, so one pass over both finds what is new, gone or touched. The
 //! old content is not in the tree any more; it is in the layers below.
 //!
+//! To make, rename or remove a name changes its directory. So a directory that was not touched has
+//! the names that the snapshot has, and is not listed; but each of them is looked at, because what
+//! is written to a file changes nothing but the file.
+//!
 //! Of a file with several names all are touched when one is made, renamed or removed, because that
 //! changes the inode, on all file systems of Linux that take layers; so all are candidates.
 
@@ -68,9 +72,22 @@ fn candidates(walked: &Walked<'_>) -> io::Result<(CandidateReader, Links)> {
         covered: None,
     };
     let mut descent = Descent::new(walked.root, walked.ignored)?;
-    while let Some(file_type) = descent.next()? {
-        let stat = look(&descent)?;
-        if past.is_touched(descent.path(), Mark::of(&stat))? {
+    loop {
+        past.skip_covered()?;
+        if descent.next_of(past.snapshot.current().map(|(old, _)| old))?.is_none() {
+            break;
+        }
+        let stat = match look(&descent) {
+            // There is a file system that does not tell when a directory changes.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                past.before(descent.path())?;
+                continue;
+            }
+            looked => looked?,
+        };
+        let file_type = FileType::from_raw_mode(stat.stx_mode.into());
+        let is_touched = past.is_touched(descent.path(), Mark::of(&stat))?;
+        if is_touched {
             past.candidates.add(descent.path(), What::There)?;
             let may_have_names = !matches!(file_type, FileType::Directory | FileType::Socket);
             if stat.stx_nlink > 1 && may_have_names {
@@ -78,9 +95,15 @@ fn candidates(walked: &Walked<'_>) -> io::Result<(CandidateReader, Links)> {
                 past.candidates.link((device, stat.stx_ino), descent.path());
             }
         }
-        if file_type == FileType::Directory {
-            descent.enter()?;
-            descent.list()?;
+        match (file_type, is_touched) {
+            (FileType::Directory, true) => {
+                descent.enter()?;
+                descent.list()?;
+            }
+            (FileType::Directory, false) if past.is_next_below(descent.path()) => {
+                descent.enter_known()?;
+            }
+            _ => {}
         }
     }
     past.rest()?;
@@ -97,6 +120,31 @@ struct Past<'a> {
 }
 
 impl Past<'_> {
+    /// Goes past what was below a directory that is gone.
+    fn skip_covered(&mut self) -> io::Result<()> {
+        while let (Some(covered), Some((old, _))) = (&self.covered, self.snapshot.current())
+            && is_below(old, covered)
+        {
+            self.snapshot.advance()?;
+        }
+        Ok(())
+    }
+
+    /// Whether there was anything in the directory `path`, which was just compared.
+    fn is_next_below(&self, path: &[u8]) -> bool {
+        self.snapshot.current().is_some_and(|(old, _)| is_below(old, path))
+    }
+
+    /// Notes what was up to `path`, which is not there.
+    fn before(&mut self, path: &[u8]) -> io::Result<()> {
+        while let Some((old, _)) = self.snapshot.current()
+            && order(old, path) != Ordering::Greater
+        {
+            self.gone()?;
+        }
+        Ok(())
+    }
+
     /// Notes what was before `path` and is not any more; says whether `path` is a candidate.
     fn is_touched(&mut self, path: &[u8], now: Mark) -> io::Result<bool> {
         while let Some((old, then)) = self.snapshot.current() {
