@@ -17,6 +17,8 @@ const SCHEMA: u32 = 1;
 #[derive(Serialize)]
 struct Report<'a> {
     schema: u32,
+    /// On which RUN steps were executed; null where none was.
+    rung: Option<&'a str>,
     images: Vec<Image<'a>>,
 }
 
@@ -35,10 +37,10 @@ impl<'a> Image<'a> {
     }
 }
 
-/// Returns the JSON report of a build.
-pub fn report(images: &[Delivered]) -> Vec<u8> {
+/// Returns the JSON report of a build whose RUN steps were executed on `rung`.
+pub fn report(images: &[Delivered], rung: Option<&str>) -> Vec<u8> {
     let images = images.iter().map(Image::of).collect();
-    let report = Report { schema: SCHEMA, images };
+    let report = Report { schema: SCHEMA, rung, images };
     let mut bytes = serde_json::to_vec_pretty(&report).expect("a report has only string keys");
     bytes.push(b'\n');
     bytes
@@ -94,10 +96,11 @@ mod tests {
             digest: sha256(b""),
             outcome: Outcome::Reused,
         };
-        let report: serde_json::Value = serde_json::from_slice(&report(&[image])).unwrap();
+        let report: serde_json::Value =
+            serde_json::from_slice(&report(&[image], Some("chroot"))).unwrap();
         assert_eq!(
-            (&report["schema"], &report["images"][0]["outcome"]),
-            (&1.into(), &"reused".into())
+            (&report["schema"], &report["rung"], &report["images"][0]["outcome"]),
+            (&1.into(), &"chroot".into(), &"reused".into())
         );
     }
 

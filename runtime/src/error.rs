@@ -68,6 +68,14 @@ pub enum Error {
         /// What the kernel answered.
         source: io::Error,
     },
+    /// No process can be started here, so nothing can be tried or run.
+    #[error("cannot start {program}", program = program.display())]
+    NoProcess {
+        /// What was to be started.
+        program: PathBuf,
+        /// What the kernel answered.
+        source: io::Error,
+    },
     /// The id maps of a new user namespace could not be written.
     #[error("cannot map user ids into the sandbox: {reason}")]
     IdMap {

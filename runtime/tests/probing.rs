@@ -1,8 +1,12 @@
 //! The probe, the work directory, and what is left of dead builders.
 
+use std::fs::File;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use longshore_runtime::entry::EntrySink;
 use longshore_runtime::{Choice, Error, Map, Rung, Sandbox, clean_leftovers, probe};
 
 use crate::bench::Bench;
@@ -12,7 +16,8 @@ fn the_probe_leaves_nothing_and_remembers() {
     let work = tempfile::tempdir().unwrap();
     let first = probe(work.path());
     assert_eq!(probe(work.path()), first);
-    assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(work.path().join("scratch")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 1);
     if first.user_namespace {
         assert_ne!(first.map, Map::No);
     }
@@ -90,4 +95,61 @@ fn leftovers_of_the_dead_are_removed_and_the_living_stay() {
     assert!(!scratch.exists());
     assert_eq!(std::fs::read_dir(work.join("scratch")).unwrap().count(), 0);
     assert_eq!(clean_leftovers(&work.join("none")).unwrap(), 0);
+}
+
+#[test]
+fn what_works_in_a_scratch_directory_holds_it() {
+    let Some(bench) = Bench::new() else { return };
+    let scratch = bench.sandbox.scratch().unwrap();
+    let place = File::open(scratch.path()).unwrap();
+    let mut held = None;
+    let mut feed = |_: &mut dyn EntrySink| {
+        // By its first answer init has said that it works there.
+        while place.try_lock().is_ok() {
+            place.unlock()?;
+            std::thread::yield_now();
+        }
+        held = Some(true);
+        Ok(())
+    };
+    bench.sandbox.unpack(&scratch.path().join("layer"), &[], &mut feed).unwrap();
+    assert_eq!(held, Some(true));
+    // It has ended when it has answered, or a moment later.
+    place.lock().unwrap();
+}
+
+#[test]
+fn nothing_is_removed_while_what_a_dead_builder_has_started_lives() {
+    let Some(bench) = Bench::new() else { return };
+    let work = bench.root.path().join("work");
+    let dead = bench.sandbox.scratch().unwrap();
+    let path = dead.path().to_owned();
+    std::fs::create_dir(path.join("layer")).unwrap();
+    drop(dead);
+    let place = File::open(&path).unwrap();
+    place.lock_shared().unwrap();
+    let (removing, is_free) = (Barrier::new(2), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let janitor = scope.spawn(|| {
+            removing.wait();
+            (clean(&work, &path), is_free.load(Ordering::SeqCst))
+        });
+        removing.wait();
+        assert!(path.join("layer").exists());
+        is_free.store(true, Ordering::SeqCst);
+        place.unlock().unwrap();
+        assert_eq!(janitor.join().unwrap(), (1, true));
+    });
+    assert!(!path.exists() && !path.with_extension("dead").exists());
+}
+
+#[test]
+fn what_a_killed_janitor_has_left_is_removed_by_the_next() {
+    let Some(bench) = Bench::new() else { return };
+    let work = bench.root.path().join("work");
+    let scratch = work.join("scratch");
+    std::fs::create_dir_all(scratch.join("1-1.dead/tree")).unwrap();
+    std::fs::write(scratch.join("1-1.lock"), "").unwrap();
+    assert_eq!(clean_leftovers(&work).unwrap(), 1);
+    assert_eq!(std::fs::read_dir(scratch).unwrap().count(), 0);
 }

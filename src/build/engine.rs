@@ -14,6 +14,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use super::bound::Bound;
 use super::caches::Caches;
 use super::copy;
+use super::descent::descent;
 use super::error::BuildError;
 use super::indexes::Indexes;
 use super::layers::{Layers, Once};
@@ -161,6 +162,11 @@ impl Engine {
         &self.0.plan
     }
 
+    /// The rung on which steps were executed, if any were.
+    pub fn rung(&self) -> Option<String> {
+        self.0.sandbox.get().map(|sandbox| sandbox.rung().to_string())
+    }
+
     /// Returns the layers that `parent` stands for, obtaining its stage if it is one.
     ///
     /// # Errors
@@ -306,7 +312,11 @@ impl Engine {
         let open = || async {
             let (root, choice) = (self.0.work.root().to_owned(), self.0.options.runtime);
             let sandbox = blocking(move || Sandbox::open(&root, choice)).await;
-            sandbox.map(Arc::new).map_err(BuildError::of_sandbox)
+            let sandbox = sandbox.map_err(BuildError::of_sandbox)?;
+            if let Some(event) = descent(sandbox.capabilities(), sandbox.rung(), choice) {
+                self.0.voice.say(&event);
+            }
+            Ok(Arc::new(sandbox))
         };
         self.0.sandbox.get_or_try_init(open).await.cloned()
     }

@@ -14,6 +14,10 @@ use crate::registry::RegistryError;
 use crate::storage::StorageError;
 use crate::sync::SyncError;
 
+/// What to do where no process or thread can be started.
+pub const TOO_FEW_PROCESSES: &str = "raise the limit of processes: the kubelet's podPidsLimit, the \
+     container's pids limit, or `ulimit -u`";
+
 /// Why a stage or image could not be obtained.
 #[derive(Debug, Error)]
 pub enum BuildError {
@@ -142,6 +146,17 @@ impl BuildError {
             longshore_runtime::Error::Refused(refusal) => {
                 Self::NoRung { refusal: refusal.to_string(), hint: refusal.hint() }
             }
+            longshore_runtime::Error::NoProcess { ref source, .. } => Self::NoRung {
+                refusal: format!("RUN cannot be executed in this pod: {error}: {source}"),
+                hint: match source.kind() {
+                    std::io::ErrorKind::NotFound => {
+                        "mount /proc, which RUN needs; every container runtime does so by itself"
+                    }
+                    std::io::ErrorKind::WouldBlock => TOO_FEW_PROCESSES,
+                    _ => "let the container start programs from its own file system",
+                }
+                .to_owned(),
+            },
             longshore_runtime::Error::Interrupted => Self::Interrupted,
             other => Self::Sandbox(other),
         }

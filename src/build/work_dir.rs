@@ -11,9 +11,11 @@
 //! builds/RANDOM/      one running build: spool, scratch; locked while its builder lives
 //! ```
 //! Everything outside `builds` is a cache: it may be removed whenever no build runs. A directory
-//! in `builds` whose lock is free belongs to a builder that was killed, and is removed by the next.
+//! in `builds` whose lock is free, or has none, belongs to a builder that was killed, and is removed
+//! by the next: `builds` itself is locked while a place is made, and while such are looked for.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -87,12 +89,35 @@ impl WorkDir {
     /// When the work directory cannot be written.
     pub fn start_build(&self) -> Result<BuildDir, WorkDirError> {
         let failed = |source| WorkDirError { directory: self.root.clone(), source };
+        let _turn = self.turn();
         let directory = tempfile::Builder::new()
             .prefix("build-")
             .tempdir_in(self.root.join("builds"))
             .map_err(failed)?;
         let lock = locked(directory.path()).map_err(failed)?;
         Ok(BuildDir { directory, _lock: lock })
+    }
+
+    /// Removes the place of a dead builder. A context in it may have directories that their own
+    /// owner may not change.
+    ///
+    /// # Errors
+    /// When something in it cannot be removed.
+    pub fn remove(leftover: &Path) -> io::Result<()> {
+        if !fs_err::symlink_metadata(leftover)?.is_dir() {
+            return fs_err::remove_file(leftover);
+        }
+        fs_err::remove_dir_all(leftover).or_else(|_| {
+            open_directories(leftover)?;
+            fs_err::remove_dir_all(leftover)
+        })
+    }
+
+    /// Waits for the right to make places and to look for leftovers, if the file system has locks.
+    fn turn(&self) -> Option<fs_err::File> {
+        let builds = fs_err::File::open(self.root.join("builds")).ok()?;
+        builds.file().lock().ok()?;
+        Some(builds)
     }
 
     /// The places of builds whose builder is gone.
@@ -102,14 +127,16 @@ impl WorkDir {
     pub fn leftovers(&self) -> Result<Vec<PathBuf>, WorkDirError> {
         let failed = |source| WorkDirError { directory: self.root.clone(), source };
         let mut leftovers = Vec::new();
+        let turn = self.turn();
         for entry in fs_err::read_dir(self.root.join("builds")).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            // A directory without a lock file is new: the file gets its name when it is locked.
-            let free = fs_err::OpenOptions::new()
-                .write(true)
-                .open(path.join("lock"))
-                .is_ok_and(|lock| lock.file().try_lock().is_ok());
-            if free {
+            let is_free = match fs_err::OpenOptions::new().write(true).open(path.join("lock")) {
+                Ok(lock) => lock.file().try_lock().is_ok(),
+                // Its builder was killed before there was one; where nobody waits for turns, it may
+                // be about to come.
+                Err(error) => turn.is_some() && !may_exist(&error),
+            };
+            if is_free {
                 leftovers.push(path);
             }
         }
@@ -122,6 +149,26 @@ impl BuildDir {
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
+}
+
+/// Whether a file that cannot be opened may be there all the same.
+fn may_exist(error: &io::Error) -> bool {
+    !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Lets the owner change all directories from `top` down.
+fn open_directories(top: &Path) -> io::Result<()> {
+    let mut ahead = vec![top.to_owned()];
+    while let Some(directory) = ahead.pop() {
+        fs_err::set_permissions(&directory, std::fs::Permissions::from_mode(0o700))?;
+        for entry in fs_err::read_dir(&directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                ahead.push(entry.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Makes the lock file of a build. It is locked before it has its name, so that no other builder
@@ -146,7 +193,19 @@ mod tests {
         let dead = work.root().join("builds/build-dead");
         fs_err::create_dir(&dead).unwrap();
         fs_err::write(dead.join("lock"), "").unwrap();
-        assert_eq!(work.leftovers().unwrap(), [dead]);
+        let half_made = work.root().join("builds/build-half-made");
+        fs_err::create_dir_all(half_made.join("context/closed/in")).unwrap();
+        let closed = std::fs::Permissions::from_mode(0o500);
+        fs_err::set_permissions(half_made.join("context/closed"), closed).unwrap();
+        let half_opened = work.root().join("builds/.tmp123");
+        fs_err::write(&half_opened, "").unwrap();
+        let mut leftovers = work.leftovers().unwrap();
+        leftovers.sort();
+        assert_eq!(leftovers, [half_opened.clone(), dead.clone(), half_made.clone()]);
+        for path in [&dead, &half_made, &half_opened] {
+            WorkDir::remove(path).unwrap();
+        }
+        assert_eq!(work.leftovers().unwrap(), Vec::<PathBuf>::new());
         let place = alive.path().to_owned();
         drop(alive);
         assert!(!place.exists());

@@ -91,7 +91,7 @@ pub(super) async fn build(mut settings: BuildSettings, interrupt: Interrupt) -> 
     }
     brought.leave();
     drop(place);
-    finish(&settings, &delivered)
+    finish(&settings, &delivered, engine.rung().as_deref())
 }
 
 /// Options that name one thing need one image.
@@ -295,7 +295,7 @@ async fn start(work: &WorkDir) -> Outcome<BuildDir> {
     let work = work.clone();
     blocking(move || {
         for leftover in work.leftovers()? {
-            if let Err(error) = fs_err::remove_dir_all(&leftover) {
+            if let Err(error) = WorkDir::remove(&leftover) {
                 tracing::debug!("cannot remove what a killed build left behind: {error}");
             }
         }
@@ -326,7 +326,7 @@ fn first_error(images: Vec<Result<Delivered, BuildError>>) -> Outcome<Vec<Delive
 }
 
 /// Says and writes what came out; digest files only now, when everything is published.
-fn finish(settings: &BuildSettings, images: &[Delivered]) -> Outcome<()> {
+fn finish(settings: &BuildSettings, images: &[Delivered], rung: Option<&str>) -> Outcome<()> {
     let files = &settings.files;
     let lines = |name: &dyn Fn(&(String, String)) -> String| -> String {
         let tags = images.iter().flat_map(|image| image.tags.iter().map(move |tag| (image, tag)));
@@ -337,7 +337,7 @@ fn finish(settings: &BuildSettings, images: &[Delivered]) -> Outcome<()> {
         (&files.digest, digest.into_bytes()),
         (&files.names, lines(&|(repository, _)| repository.clone()).into_bytes()),
         (&files.tagged_names, lines(&|(repo, tag)| format!("{repo}:{tag}")).into_bytes()),
-        (&files.report, report(images)),
+        (&files.report, report(images, rung)),
     ] {
         let Some(path) = path else { continue };
         write_file(path, &bytes).map_err(|error| Failure::new(Kind::Unable, error))?;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::blocking::Interrupt;
+use crate::build::TOO_FEW_PROCESSES;
 use crate::cli::{self, Verb};
 use crate::failure::{Failure, Kind};
 use crate::output::{Event, Format, Level, Voice, log_libraries};
@@ -11,6 +12,9 @@ use crate::settings::{BuildSettings, DoctorSettings, Door, Environment};
 
 /// How long a build that was told to end may take; a pod has 30 s by default.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Threads of a build besides two a core.
+const SPARE_THREADS: usize = 4;
 
 /// Runs the program with these arguments (the program's name first) and returns its exit code.
 ///
@@ -28,12 +32,32 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
         log_libraries(settings.voice);
     }
     let (voice, door) = (settings.voice, settings.door);
+    if let Err(error) = try_threads() {
+        let failure = Failure::new(Kind::Unable, anyhow::anyhow!("cannot start threads: {error}"));
+        return fail(voice, door, &failure.hint(TOO_FEW_PROCESSES));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(until_signal(settings)),
         Err(error) => Err(Failure::new(Kind::Bug, error)),
     };
     outcome.map_or_else(|failure| fail(voice, door, &failure), |()| 0)
+}
+
+/// Starts as many threads at once as a build has at least: the runtime takes it for a defect when
+/// there can be no more of them.
+fn try_threads() -> std::io::Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    std::thread::scope(|scope| {
+        let wait = || drop(held.lock().map(|held| held.recv()));
+        let start = || std::thread::Builder::new().spawn_scoped(scope, wait).map(drop);
+        let started = (0..2 * cores + SPARE_THREADS).try_for_each(|_| start());
+        // The one that waits for it goes, and lets the next.
+        drop(hold);
+        started
+    })
 }
 
 /// What there is to do.

@@ -30,6 +30,15 @@ pub enum Event {
         /// The rung of a RUN step.
         rung: Option<String>,
     },
+    /// RUN steps are executed on a lower rung than the best one; said once, before the first.
+    Descended {
+        /// The rung.
+        rung: String,
+        /// What keeps the pod from each better one.
+        reason: String,
+        /// The cheapest change of the pod that would help, if one is known.
+        climb: Option<String>,
+    },
     /// A line of output of a RUN step, without its newline.
     StepOutput {
         /// Image and number of the stage.

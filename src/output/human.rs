@@ -15,6 +15,11 @@ pub(super) fn line(event: &Event) -> String {
         Event::StageStarted { stage, instruction, rung: None } => {
             format!("[{stage}] {instruction}")
         }
+        Event::Descended { rung, reason, climb } => {
+            let climb =
+                climb.as_ref().map_or(String::new(), |climb| format!("; to climb, {climb}"));
+            format!("RUN is executed on the rung {rung}; not on {reason}{climb}")
+        }
         Event::StepOutput { stage, line, .. } => format!("[{stage}] | {line}"),
         Event::StageDone { stage, instruction, outcome: Outcome::Reused, .. } => {
             format!("[{stage}] {instruction}: reused")

@@ -22,6 +22,9 @@ fn object(event: &Event) -> Value {
         Event::StageStarted { stage, instruction, rung } => json!({
             "event": "stage-started", "stage": stage, "instruction": instruction, "rung": rung,
         }),
+        Event::Descended { rung, reason, climb } => {
+            json!({"event": "descended", "rung": rung, "reason": reason, "climb": climb})
+        }
         Event::StepOutput { stage, stream, line } => {
             let stream = match stream {
                 StepStream::Out => "stdout",

@@ -100,6 +100,7 @@ fn level_of(event: &Event) -> Level {
         Event::Detail { .. } | Event::Resolved { .. } => Level::Verbose,
         Event::Started { .. }
         | Event::StageStarted { .. }
+        | Event::Descended { .. }
         | Event::StepOutput { .. }
         | Event::StageDone { .. }
         | Event::ImageDone { .. } => Level::Normal,

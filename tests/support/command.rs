@@ -137,6 +137,27 @@ impl Running {
         }
     }
 
+    /// Waits until it has written so many lines to its standard error, or has ended.
+    pub(crate) fn lines(&mut self, count: usize) {
+        for _ in 0..count {
+            let read = self.stderr.read_line(&mut self.seen).expect("it writes UTF-8");
+            if read == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Kills the program itself, if it has not ended, and waits until it is gone.
+    pub(crate) fn kill(self) -> Outcome {
+        let timeout = self.child.id();
+        let children = fs_err::read_to_string(format!("/proc/{timeout}/task/{timeout}/children"));
+        for child in children.unwrap_or_default().split_whitespace() {
+            // It may have ended since.
+            Run::new("kill").args(["-s", "KILL", child]).outcome();
+        }
+        self.outcome()
+    }
+
     /// Sends a signal to the program itself, not to the `timeout` that started it.
     pub(crate) fn signal(&self, name: &str) {
         let timeout = self.child.id();

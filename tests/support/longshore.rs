@@ -1,10 +1,19 @@
 //! The program under test.
 
 use super::command::{Outcome, Run};
-use super::sandbox::Sandbox;
+use super::sandbox::{Sandbox, set_mode};
 
 /// Where cargo has put the program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longshore");
+
+/// An id that no account has.
+const USER: &str = "12345";
+/// What a plain user sees in place of the machine's account files.
+const ACCOUNTS: [(&str, &str); 3] = [
+    ("passwd", "root:x:0:0::/root:/bin/sh\nplain:x:12345:12345::/:/bin/sh\n"),
+    ("subuid", "plain:1600000000:65536\n"),
+    ("subgid", "plain:1600000000:65536\n"),
+];
 
 /// `longshore` with nothing but the sandbox around it.
 pub(crate) fn longshore(sandbox: &Sandbox) -> Run {
@@ -44,6 +53,23 @@ pub(crate) fn longshore_with_one_id(sandbox: &Sandbox) -> Run {
 /// `longshore` started by another program, which gets `words` before it.
 pub(crate) fn longshore_through(sandbox: &Sandbox, program: &str, words: &[&str]) -> Run {
     with_homes(sandbox, Run::new(program).args(words).arg(PROGRAM))
+}
+
+/// `longshore` as a plain user whose other ids come from `newuidmap`, for whom the sandbox is; only
+/// root can start it.
+pub(crate) fn longshore_as_plain_user(sandbox: &Sandbox) -> Run {
+    // Later on there are files of others in it.
+    if !sandbox.path("accounts").exists() {
+        for (name, text) in ACCOUNTS {
+            sandbox.write(format!("accounts/{name}"), text);
+        }
+        Run::new("chown").args(["-R", USER]).arg(sandbox.root()).succeed();
+        set_mode(sandbox.root(), 0o755);
+    }
+    let script = "for f in passwd subuid subgid; do mount --bind $1/$f /etc/$f || exit 1; done; \
+                  shift; exec setpriv --reuid $0 --regid $0 --clear-groups -- \"$@\"";
+    let run = Run::new("unshare").args(["--mount", "sh", "-c", script, USER]);
+    with_homes(sandbox, run.arg(sandbox.path("accounts")).arg(PROGRAM))
 }
 
 /// True when the tests run as root.

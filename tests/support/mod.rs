@@ -29,8 +29,8 @@ pub(crate) mod variables;
 pub(crate) use git::Git;
 pub(crate) use image::Image;
 pub(crate) use longshore::{
-    built_reference, executor, is_root, linked_executor, longshore, longshore_on_tmpfs,
-    longshore_through, longshore_with_one_id,
+    built_reference, executor, is_root, linked_executor, longshore, longshore_as_plain_user,
+    longshore_on_tmpfs, longshore_through, longshore_with_one_id,
 };
 pub(crate) use registry::{Access, Registry};
 pub(crate) use sandbox::Sandbox;

@@ -10,6 +10,7 @@ use nix::unistd::Uid;
 use super::id_map;
 use super::process::InitProcess;
 use super::sandbox::OWN_EXECUTABLE;
+use super::scratch::Scratch;
 use super::volume::may_hold_upper;
 use crate::Error;
 use crate::capabilities::{Capabilities, Map, Mechanism, Privileges, Volume};
@@ -23,24 +24,44 @@ static FOUND: Mutex<BTreeMap<PathBuf, Capabilities>> = Mutex::new(BTreeMap::new(
 /// The answer is kept for the life of the process. When init itself cannot be started, nothing
 /// works: all mechanisms are reported as missing.
 pub fn probe(work_root: &Path) -> Capabilities {
+    probe_once(work_root).unwrap_or_else(|error| {
+        let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+        let diagnosis = Some(format!("{error}{}", source.unwrap_or_default()));
+        Capabilities { diagnosis, ..known(work_root) }
+    })
+}
+
+/// The same, with what kept init from being started.
+pub(super) fn probe_once(work_root: &Path) -> Result<Capabilities, Error> {
     let key = std::path::absolute(work_root).unwrap_or_else(|_| work_root.to_owned());
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
-    found
-        .entry(key)
-        .or_insert_with_key(|work_root| {
-            probe_with(Path::new(OWN_EXECUTABLE), work_root).unwrap_or_else(|error| Capabilities {
-                diagnosis: Some(error.to_string()),
-                ..known(work_root)
-            })
-        })
-        .clone()
+    if let Some(caps) = found.get(&key) {
+        return Ok(caps.clone());
+    }
+    let caps = probe_with(Path::new(OWN_EXECUTABLE), &key)?;
+    found.insert(key, caps.clone());
+    Ok(caps)
 }
 
 /// The same with another executable as init, and without keeping the answer.
 pub(super) fn probe_with(program: &Path, work_root: &Path) -> Result<Capabilities, Error> {
     let mut caps = known(work_root);
-    let order = Order::Probe { work_root: work_root.to_owned() };
-    let mut process = InitProcess::start(program, World::Namespaces, &order)?;
+    // What is made in a directory that has a lock is removed by others when this process is killed.
+    // Where there can be none, the trials tell why.
+    let place = Scratch::new(work_root).ok();
+    let tried_in = place.as_ref().map_or(work_root, Scratch::path);
+    let order = Order::Probe { work_root: tried_in.to_owned() };
+    let found = ask(program, &order, &mut caps);
+    if let Some(place) = &place {
+        // Init leaves it empty, as a rule; else it is a leftover.
+        let _ = std::fs::remove_dir(place.path());
+    }
+    found.map(|()| caps)
+}
+
+/// Has init try everything.
+fn ask(program: &Path, order: &Order, caps: &mut Capabilities) -> Result<(), Error> {
+    let mut process = InitProcess::start(program, World::Namespaces, order)?;
     let reply = match process.map_ids() {
         Ok(Ok(map)) => {
             caps.map = map;
@@ -66,7 +87,7 @@ pub(super) fn probe_with(program: &Path, work_root: &Path) -> Result<Capabilitie
             if !caps.user_namespace {
                 caps.map = Map::No;
             }
-            Ok(caps)
+            Ok(())
         }
         other => Err(process.unexpected(other)),
     }

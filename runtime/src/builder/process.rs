@@ -57,7 +57,7 @@ impl InitProcess {
                 source: std::io::Error::from_raw_os_error(libc::E2BIG),
             });
         }
-        let start_error = Error::io("start", program);
+        let start_error = |source| Error::NoProcess { program: program.to_owned(), source };
         let started = UnixStream::pair().and_then(|(ours, theirs)| {
             widen(&ours);
             widen(&theirs);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::chroot::Chroot;
 use super::executor::{Executor, Feed, Output};
 use super::overlay::Overlay;
-use super::probe::{probe, probe_with};
+use super::probe::{probe, probe_once, probe_with};
 use super::scratch::{self, Scratch};
 use crate::entry::EntrySink;
 use crate::ladder::{Choice, Needs, Rung, choose};
@@ -31,10 +31,15 @@ impl Sandbox {
     /// `choice` allows. The program must call [`crate::enter_if_init`] first thing in `main`.
     ///
     /// # Errors
-    /// When the directory cannot be made, or no rung works ([`Error::Refused`]).
+    /// When the directory cannot be made, no process be started ([`Error::NoProcess`]), or no rung
+    /// works ([`Error::Refused`]).
     pub fn open(work_root: &Path, choice: Choice) -> Result<Self, Error> {
         let work_root = scratch::make_work_root(work_root)?;
-        let caps = probe(&work_root);
+        // That nothing can be started is no want of the pod specification.
+        let caps = match choice {
+            Choice::None => probe(&work_root),
+            _ => probe_once(&work_root)?,
+        };
         Self::on(work_root, caps, choice, OWN_EXECUTABLE.into())
     }
 

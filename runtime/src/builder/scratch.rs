@@ -5,21 +5,31 @@
 //! builder's own group and an exact mode.
 //!
 //! A scratch directory `scratch/NAME` is alive as long as somebody holds a lock on
-//! `scratch/NAME.lock`; the kernel lets go of the lock when its holder dies.
+//! `scratch/NAME.lock`; the kernel lets go of the lock when its holder dies. Its init, which may live
+//! a moment longer, holds a lock on the directory itself (see `init::place`): a leftover is renamed to
+//! `scratch/NAME.dead` once both are free, and then removed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::unistd::{Gid, Uid};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::orders::Orders;
 use super::sandbox::OWN_EXECUTABLE;
 use crate::Error;
 use crate::wire::World;
+
+/// How long what a dead builder has started may take to end; killed processes can hang in the kernel.
+const END_GRACE: Duration = Duration::from_secs(15);
+/// How often is looked whether it has.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// The directory of one step and the lock that keeps it alive. Dropping it removes nothing.
 #[derive(Debug)]
@@ -39,7 +49,7 @@ impl Scratch {
             let lock_path = lock_path(&path);
             let made = OpenOptions::new().write(true).create_new(true).open(&lock_path);
             match made {
-                Ok(lock) if take(&lock, &lock_path) => {
+                Ok(lock) if take(&lock, &lock_path) || !has_locks(&lock) => {
                     make_plain(&path)?;
                     return Ok(Self { path, _lock: lock });
                 }
@@ -82,7 +92,7 @@ pub(super) fn clean_with(work_root: &Path, init: &Path) -> Result<u64, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         listing => listing.map_err(list_error)?,
     };
-    let mut removed = 0;
+    let (mut removed, mut failure) = (0, None);
     for item in listing {
         let lock_path = item.map_err(list_error)?.path();
         if lock_path.extension().is_none_or(|extension| extension != "lock") {
@@ -92,14 +102,47 @@ pub(super) fn clean_with(work_root: &Path, init: &Path) -> Result<u64, Error> {
         if !take(&lock, &lock_path) {
             continue;
         }
-        let path = lock_path.with_extension("");
-        if path.exists() {
-            remove_leftover(init, &path)?;
-            removed += 1;
+        // One that cannot be removed keeps no other.
+        match clean_one(init, &lock_path) {
+            Ok(was_there) => removed += u64::from(was_there),
+            Err(error) => failure = failure.or(Some(error)),
         }
-        fs::remove_file(&lock_path).map_err(Error::io("remove", &lock_path))?;
     }
-    Ok(removed)
+    failure.map_or(Ok(removed), Err)
+}
+
+/// Removes what belongs to a lock that nobody holds, and the lock; whether there was anything.
+fn clean_one(init: &Path, lock_path: &Path) -> Result<bool, Error> {
+    let (path, dead) = (lock_path.with_extension(""), lock_path.with_extension("dead"));
+    let was_there = path.exists() || dead.exists();
+    if dead.exists() {
+        remove_leftover(init, &dead)?;
+    }
+    if path.exists() {
+        let place = alone(&path)?;
+        fs::rename(&path, &dead).map_err(Error::io("rename", &path))?;
+        // Whoever locks it now finds nothing under the old name. Closing it is not enough while a
+        // process that is just being started has a copy.
+        let _ = place.map(|place| flock(place, FlockOperation::Unlock));
+        remove_leftover(init, &dead)?;
+    }
+    fs::remove_file(lock_path).map_err(Error::io("remove", lock_path))?;
+    Ok(was_there)
+}
+
+/// Waits for the end of what a dead builder has started, which is told to end and does so soon.
+fn alone(path: &Path) -> Result<Option<File>, Error> {
+    let Ok(place) = File::open(path) else { return Ok(None) };
+    let deadline = Instant::now() + END_GRACE;
+    loop {
+        match flock(&place, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(place)),
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(LOOK),
+            Err(Errno::WOULDBLOCK) => return Err(Error::io("remove", path)(Errno::BUSY.into())),
+            // Where there are no locks, there is nothing to wait for.
+            Err(_) => return Ok(None),
+        }
+    }
 }
 
 /// Removes what a dead builder left, whatever rung it was on: root of the pod can remove what root of
@@ -115,6 +158,14 @@ fn remove_leftover(init: &Path, path: &Path) -> Result<(), Error> {
 
 fn lock_path(scratch: &Path) -> PathBuf {
     scratch.with_extension("lock")
+}
+
+/// Whether files can be locked where this one is.
+fn has_locks(file: &File) -> bool {
+    !matches!(
+        flock(file, FlockOperation::NonBlockingLockExclusive),
+        Err(errno) if errno != Errno::WOULDBLOCK
+    )
 }
 
 /// Locks `lock` unless somebody else has, or has removed the file in the meantime.

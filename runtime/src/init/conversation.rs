@@ -6,7 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use super::{changes, implied, namespace, probing, removal, root_tree, run, unpack};
+use super::{changes, implied, namespace, place, probing, removal, root_tree, run, unpack};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
 use crate::wire::{EntryReader, EntryWriter, Failure, OrFail as _, Order, Reply, Tag, World};
 use crate::wire::{receive, send};
 
@@ -18,6 +20,12 @@ impl Builder {
     /// Tells the builder something.
     pub(super) fn tell(&mut self, tag: Tag, body: &[u8]) -> io::Result<()> {
         send(&mut self.0, tag, body)
+    }
+
+    /// Whether the builder has ended.
+    fn is_gone(&self) -> bool {
+        let mut fds = [PollFd::new(self.as_fd(), PollFlags::empty())];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ended| ended > 0)
     }
 
     /// Waits for the builder to tell something; that it is gone is an error.
@@ -58,6 +66,7 @@ pub(super) fn serve() -> ! {
     let mut builder = Builder(unsafe { UnixStream::from_raw_fd(0) });
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         namespace::detach_from_builder()?;
+        namespace::end_with_parent()?;
         let (_, body) = builder.hear().or_fail(|| "cannot hear the builder".into())?;
         let (world, order) =
             World::decode(&body).or_fail(|| "cannot understand the builder".into())?;
@@ -77,6 +86,11 @@ pub(super) fn serve() -> ! {
 }
 
 fn carry_out(order: Order, world: World, builder: &mut Builder) -> Result<Reply, Failure> {
+    let _held = place::hold(&order)?;
+    if builder.is_gone() {
+        // It may have ended before its end could be a signal.
+        namespace::leave(1);
+    }
     if let Order::Probe { work_root } = &order {
         return Ok(probing::probe(work_root, builder));
     }

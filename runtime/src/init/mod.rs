@@ -15,7 +15,7 @@
 //!   layer must not have, `new_layer` makes a layer directory of what was changed.
 //! - `notify` answers what such a step opens of `/proc` and `/dev`; the filter that it takes is
 //!   `seccomp`'s, written with `bpf`.
-//! - `probing` tries mechanisms.
+//! - `probing` tries mechanisms; `place` keeps what an order works in from being removed.
 
 mod account;
 mod bpf;
@@ -38,6 +38,7 @@ mod network;
 mod new_layer;
 mod notify;
 mod overlay;
+mod place;
 mod private_files;
 mod privileges;
 mod probing;

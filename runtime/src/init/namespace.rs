@@ -4,6 +4,7 @@ use std::io;
 
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
+use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::thread::{Gid, Uid, UnshareFlags};
 
 use super::conversation::Builder;
@@ -21,11 +22,27 @@ pub(super) fn detach_from_builder() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Has the kernel kill this process when the builder's thread that waits for it ends, however it
+/// ends: nothing is to be written behind the back of the next builder.
+pub(super) fn end_with_parent() -> Result<(), Failure> {
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .or_fail(|| "cannot end with the builder".into())
+}
+
+/// Has this process live on when the builder ends, to end a step itself.
+pub(super) fn outlive_parent() -> Result<(), Failure> {
+    set_parent_process_death_signal(None).or_fail(|| "cannot outlive the builder".into())
+}
+
 /// Makes the user, mount, IPC and UTS namespaces and becomes root in them.
 pub(super) fn enter(builder: &mut Builder) -> Result<(), Failure> {
     unshare(namespaces()).or_fail(|| "cannot make a user namespace".into())?;
     match ask_for_map(builder) {
-        Ok(true) => become_root().or_fail(|| "cannot become root of the user namespace".into()),
+        Ok(true) => {
+            become_root().or_fail(|| "cannot become root of the user namespace".into())?;
+            // Other ids have taken the signal away, prctl(2).
+            end_with_parent()
+        }
         Ok(false) => Err(Failure::new(
             "cannot map user ids into the sandbox".into(),
             io::Error::from_raw_os_error(libc::EPERM),

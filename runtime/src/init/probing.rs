@@ -39,7 +39,7 @@ pub(super) fn probe(work_root: &Path, builder: &mut Builder) -> Reply {
     let entered = enter(builder);
     tried.push((Mechanism::UserNamespace as u8, errno(&entered)));
     if entered.is_ok() {
-        let dir = work_root.join(format!(".probe-{}", std::process::id()));
+        let dir = work_root.join("overlay");
         tried.extend([
             attempt(Mechanism::Mount, || apart(mounts)),
             attempt(Mechanism::OverlayUpper, || apart(|| overlay(&dir))),

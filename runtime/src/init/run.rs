@@ -89,6 +89,8 @@ fn see_through(
     // Nothing that the step becomes may look into this process, not even one with its ids.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .or_fail(|| "cannot close the supervisor to the step".into())?;
+    // What a step has started is found by this process alone; the closed socket tells it to.
+    namespace::outlive_parent()?;
     let signals = supervise::watch_children()?;
     let started = launch::start(order, place, injection)?;
     supervise::see_to_end(started, signals, builder)

@@ -15,7 +15,7 @@ const SOMEBODY: u32 = 1234;
 
 /// Gives a file to somebody else.
 pub(super) fn give_away(work_root: &Path) -> io::Result<()> {
-    let path = work_root.join(format!(".probe-file-{}", std::process::id()));
+    let path = work_root.join("file");
     fs::write(&path, "")?;
     let given = chown(&path, Some(SOMEBODY), Some(SOMEBODY));
     fs::remove_file(path)?;
@@ -32,7 +32,7 @@ pub(super) fn change_ids() -> io::Result<()> {
 
 /// Makes the null device and writes to it.
 pub(super) fn device(work_root: &Path) -> io::Result<()> {
-    let path = work_root.join(format!(".probe-device-{}", std::process::id()));
+    let path = work_root.join("device");
     mknod(&path, SFlag::S_IFCHR, Mode::S_IRUSR | Mode::S_IWUSR, makedev(1, 3))?;
     let opened = OpenOptions::new().write(true).open(&path);
     fs::remove_file(path)?;
