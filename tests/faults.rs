@@ -153,7 +153,7 @@ fn without_a_volume_steps_run_in_a_tree_and_the_log_says_why() {
     assert!(outcome.stderr.contains("(rung chroot)"), "{}", outcome.report());
 
     let outcome = bench.prepared(ON_OVERLAY, "FROM BASE\nRUN echo other\n", "overlay").exits(50);
-    let hint = "hint: for overlay-full: ";
+    let hint = "hint: leave --runtime out: the rung chroot can do it here";
     assert!(outcome.stderr.contains(hint), "{}", outcome.report());
 }
 

@@ -62,7 +62,7 @@ fn another_executable_can_be_init() {
     let error = Sandbox::with_init(Path::new("/bin/busybox"), &work, Choice::Auto).unwrap_err();
     assert!(matches!(error, Error::Died { .. }), "{error:?}");
     let error = Sandbox::with_init(Path::new("/no/such/init"), &work, Choice::Auto).unwrap_err();
-    assert!(matches!(error, Error::Io { .. }), "{error:?}");
+    assert!(matches!(error, Error::NoProcess { .. }), "{error:?}");
 }
 
 /// Removes leftovers until there was one. A process that another test starts at this moment has a
