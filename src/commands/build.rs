@@ -37,6 +37,7 @@ const NO_GIT: &str = "the image has no .git, which is not part of a git context:
 pub(super) async fn build(mut settings: BuildSettings, interrupt: Interrupt) -> Outcome<()> {
     let work = places::work_dir(&settings).await?;
     let place = start(&work).await?;
+    let leftovers = work.clone();
     let brought = outside::bring(&mut settings, &place, &interrupt).await?;
     let settings = Arc::new(settings);
     let (reading, scratch) = (Arc::clone(&settings), place.path().to_owned());
@@ -91,6 +92,8 @@ pub(super) async fn build(mut settings: BuildSettings, interrupt: Interrupt) -> 
     }
     brought.leave();
     drop(place);
+    // A process that a killed builder was just starting may have held its locks at the start.
+    blocking(move || clean(&leftovers)).await;
     finish(&settings, &delivered, engine.rung().as_deref())
 }
 
@@ -294,17 +297,26 @@ fn check_compression(settings: &BuildSettings, plan: &Plan) -> Outcome<()> {
 async fn start(work: &WorkDir) -> Outcome<BuildDir> {
     let work = work.clone();
     blocking(move || {
-        for leftover in work.leftovers()? {
-            if let Err(error) = WorkDir::remove(&leftover) {
-                tracing::debug!("cannot remove what a killed build left behind: {error}");
-            }
-        }
-        if let Err(error) = longshore_runtime::clean_leftovers(work.root()) {
-            tracing::debug!("cannot remove what a killed step left behind: {error}");
-        }
+        clean(&work);
         Ok(work.start_build()?)
     })
     .await
+}
+
+/// Removes what killed builders left behind; what cannot be removed is in the way of nothing.
+fn clean(work: &WorkDir) {
+    let builds = work.leftovers().unwrap_or_else(|error| {
+        tracing::debug!("cannot look for what killed builds left behind: {error}");
+        Vec::new()
+    });
+    for leftover in builds {
+        if let Err(error) = WorkDir::remove(&leftover) {
+            tracing::debug!("cannot remove what a killed build left behind: {error}");
+        }
+    }
+    if let Err(error) = longshore_runtime::clean_leftovers(work.root()) {
+        tracing::debug!("cannot remove what a killed step left behind: {error}");
+    }
 }
 
 /// The first error that is a cause: others are only interrupted by it.
